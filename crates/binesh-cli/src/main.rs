@@ -1,0 +1,3 @@
+//! The program `binesh`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Pretrained convolutional networks: load, predict, look inside.
+#![forbid(unsafe_code)]
