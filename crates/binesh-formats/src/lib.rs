@@ -1,2 +1,10 @@
 //! Bytes of model files to networks. Nothing here runs a network.
 #![forbid(unsafe_code)]
+
+mod archive;
+mod error;
+mod limits;
+pub mod npy;
+
+pub use error::{FormatError, Place};
+pub use limits::Limits;

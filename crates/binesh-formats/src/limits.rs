@@ -1,0 +1,50 @@
+//! How much a file may ask of us. A length read from a file is checked against these before anything is allocated.
+
+use crate::error::FormatError;
+
+/// Upper bounds on what a model file may contain. The defaults admit every published convolutional network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one file, and of one unpacked entry of an archive.
+    pub file_bytes: u64,
+    /// Bytes of one JSON text.
+    pub json_bytes: u64,
+    /// Levels of nesting in one JSON text.
+    pub json_depth: usize,
+    /// Elements of one tensor.
+    pub tensor_elements: u64,
+    /// Layers of one network, nested ones included; also bounds the groups and tensors of one HDF5 file.
+    pub layers: usize,
+    /// Models inside models.
+    pub nesting: usize,
+    /// Entries of one archive.
+    pub archive_entries: usize,
+    /// Unpacked size over packed size of an archive entry larger than [`Limits::RATIO_FLOOR`].
+    pub archive_ratio: u64,
+}
+
+impl Limits {
+    /// An archive entry below this many bytes may have any ratio: a small array of zeros packs a thousandfold.
+    pub const RATIO_FLOOR: u64 = 64 << 20;
+
+    /// `Err` unless `got <= limit`; `what` completes "... is more than the limit of ...".
+    pub(crate) fn check(what: &str, got: u64, limit: u64) -> Result<(), FormatError> {
+        if got <= limit { Ok(()) } else { Err(FormatError::limit(what, got, limit)) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 4 << 30,
+            json_bytes: 64 << 20,
+            json_depth: 100,
+            tensor_elements: 1 << 29,
+            layers: 50_000,
+            nesting: 32,
+            archive_entries: 100_000,
+            archive_ratio: 200,
+        }
+    }
+}
