@@ -4,6 +4,7 @@
 mod archive;
 mod error;
 mod limits;
+pub mod meta;
 pub mod npy;
 
 pub use error::{FormatError, Place};
