@@ -1,1 +1,65 @@
-//! CPU kernels: slices in, slices out. The only crate of the workspace with `unsafe`.
+//! CPU kernels of Binesh: slices in, slices out. The only crate of the workspace with `unsafe`.
+//!
+//! Data is `f32`, contiguous, channels last (`[N, H, W, C]`); convolution kernels are `[Kh, Kw, Cin/G, Cout]`.
+//! Shapes are the caller's promise; every public function checks the slice lengths with `assert!` before
+//! it touches them, so safe callers cannot reach undefined behaviour.
+//!
+//! *Forward* functions overwrite their output. *Backward* functions **add** to every gradient they are given.
+//!
+//! Results do not depend on the number of threads: work is shared out over outputs only, and the order of
+//! additions within one output is fixed. They do depend, in the last bits, on the instruction set: AVX2 uses
+//! fused multiply-add (one rounding) where the scalar set multiplies and then adds (two), because a fused
+//! multiply-add without the instruction is a slow library call.
+
+pub mod activation;
+pub mod binary;
+mod broadcast;
+pub mod conv2d;
+pub mod depthwise;
+mod isa;
+pub mod layout;
+pub mod matmul;
+pub mod norm;
+pub mod pool;
+pub mod prelu;
+pub mod reduce;
+pub mod resize;
+pub mod softmax;
+mod threads;
+mod window;
+
+pub use activation::Activation;
+pub use isa::{Isa, ParseIsaError};
+pub use threads::Threads;
+
+/// What every kernel needs besides its data: the instruction set to use and the threads to run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Cx<'a> {
+    /// Instruction set; see [`Isa::detect`].
+    pub isa: Isa,
+    /// Threads that share the work of one call.
+    pub threads: &'a Threads,
+}
+
+/// What happens to an accumulated output before it is stored: `y = activation(acc + bias + residual)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// One value per output channel.
+    pub bias: Option<&'a [f32]>,
+    /// Same shape as the output; added before the activation (the skip connection of a residual block).
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
+
+impl Epilogue<'_> {
+    /// Panics unless the optional slices fit an output of `len` values with `channels` channels.
+    fn check(&self, channels: usize, len: usize) {
+        if let Some(bias) = self.bias {
+            assert_eq!(bias.len(), channels, "bias length");
+        }
+        if let Some(residual) = self.residual {
+            assert_eq!(residual.len(), len, "residual length");
+        }
+    }
+}

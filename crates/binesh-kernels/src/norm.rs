@@ -1,0 +1,193 @@
+//! Batch and layer normalisation over the last axis.
+
+use crate::Cx;
+use crate::reduce::map_sum_rows;
+use crate::threads::GRAIN;
+
+/// `y = x * scale + shift` with one factor and one offset per channel: batch normalisation in inference mode, where
+/// `scale = gamma / sqrt(variance + eps)` and `shift = beta - mean * scale`.
+///
+/// # Shapes
+/// `x`, `y: [rows, C]`; `scale`, `shift: [C]`
+pub fn scale_shift(cx: Cx<'_>, c: usize, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    check_rows(c, x.len());
+    assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
+    let chunk = rows_chunk(c);
+    cx.threads.run_chunks(y, chunk, |i, y| {
+        cx.isa.vectorize(|| {
+            for (y, x) in y.chunks_exact_mut(c).zip(x[i * chunk..].chunks_exact(c)) {
+                for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
+                    *y = x * scale + shift;
+                }
+            }
+        });
+    });
+}
+
+/// Gradients that [`batch_norm_backward`] adds to, where they are wanted.
+#[derive(Debug, Default)]
+pub struct BatchNormGradients<'a> {
+    /// `[rows, C]`
+    pub dx: Option<&'a mut [f32]>,
+    /// `[C]`
+    pub dgamma: Option<&'a mut [f32]>,
+    /// `[C]`
+    pub dbeta: Option<&'a mut [f32]>,
+}
+
+/// Backward pass of `y = gamma * (x - mean) * inv_std + beta` with constant statistics (inference mode):
+/// `dx += gamma * inv_std * dy`, `dgamma += sum of dy * (x - mean) * inv_std`, `dbeta += sum of dy`.
+///
+/// # Shapes
+/// `x`, `dy: [rows, C]`; `mean`, `inv_std = 1 / sqrt(variance + eps)`, `gamma: [C]`
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_backward(
+    cx: Cx<'_>,
+    c: usize,
+    x: &[f32],
+    mean: &[f32],
+    inv_std: &[f32],
+    gamma: &[f32],
+    dy: &[f32],
+    gradients: BatchNormGradients<'_>,
+) {
+    check_rows(c, dy.len());
+    assert_eq!(x.len(), dy.len(), "x and dy differ in length");
+    assert!(mean.len() == c && inv_std.len() == c && gamma.len() == c, "one statistic per channel");
+    if let Some(dx) = gradients.dx {
+        assert_eq!(dx.len(), dy.len(), "dx length");
+        let scale: Vec<f32> = gamma.iter().zip(inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
+        let chunk = rows_chunk(c);
+        cx.threads.run_chunks(dx, chunk, |i, dx| {
+            cx.isa.vectorize(|| {
+                for (dx, dy) in dx.chunks_exact_mut(c).zip(dy[i * chunk..].chunks_exact(c)) {
+                    dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx += scale * dy);
+                }
+            });
+        });
+    }
+    if let Some(dgamma) = gradients.dgamma {
+        map_sum_rows(cx, c, dy.len(), dgamma, |at, sum| {
+            let (x, dy, n) = (&x[at..], &dy[at..], sum.len());
+            let first = at % c;
+            for i in 0..n {
+                sum[i] += dy[i] * ((x[i] - mean[first + i]) * inv_std[first + i]);
+            }
+        });
+    }
+    if let Some(dbeta) = gradients.dbeta {
+        crate::reduce::sum_rows(cx, c, dy, dbeta);
+    }
+}
+
+/// `y = gamma * (x - mean) / sqrt(variance + eps) + beta`, with the mean and the (biased) variance of each row
+/// (Ba et al. 2016, arXiv:1607.06450; Keras `LayerNormalization`). Absent `gamma` is 1, absent `beta` 0.
+///
+/// # Shapes
+/// `x`, `y: [rows, C]`; `gamma`, `beta: [C]`
+pub fn layer_norm_forward(
+    cx: Cx<'_>,
+    c: usize,
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    beta: Option<&[f32]>,
+    eps: f32,
+    y: &mut [f32],
+) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    check_rows(c, x.len());
+    assert!(
+        gamma.is_none_or(|g| g.len() == c) && beta.is_none_or(|b| b.len() == c),
+        "one gamma and beta per channel"
+    );
+    let chunk = rows_chunk(c);
+    cx.threads.run_chunks(y, chunk, |i, y| {
+        cx.isa.vectorize(|| {
+            for (y, x) in y.chunks_exact_mut(c).zip(x[i * chunk..].chunks_exact(c)) {
+                let (mean, inv_std) = moments(x, eps);
+                y.iter_mut().zip(x).for_each(|(y, x)| *y = (x - mean) * inv_std);
+                if let Some(gamma) = gamma {
+                    y.iter_mut().zip(gamma).for_each(|(y, gamma)| *y *= gamma);
+                }
+                if let Some(beta) = beta {
+                    y.iter_mut().zip(beta).for_each(|(y, beta)| *y += beta);
+                }
+            }
+        });
+    });
+}
+
+/// Adds the gradients of [`layer_norm_forward`] to those that are wanted (`dbeta` without needing `beta`).
+///
+/// # Shapes
+/// As [`layer_norm_forward`]; `dy`, `dx: [rows, C]`; `dgamma`, `dbeta: [C]`
+pub fn layer_norm_backward(
+    cx: Cx<'_>,
+    c: usize,
+    x: &[f32],
+    gamma: Option<&[f32]>,
+    eps: f32,
+    dy: &[f32],
+    gradients: BatchNormGradients<'_>,
+) {
+    check_rows(c, dy.len());
+    assert_eq!(x.len(), dy.len(), "x and dy differ in length");
+    assert!(gamma.is_none_or(|g| g.len() == c), "one gamma per channel");
+    if let Some(dx) = gradients.dx {
+        assert_eq!(dx.len(), dy.len(), "dx length");
+        let chunk = rows_chunk(c);
+        cx.threads.run_chunks(dx, chunk, |i, dx| {
+            cx.isa.vectorize(|| {
+                let rows = x[i * chunk..].chunks_exact(c).zip(dy[i * chunk..].chunks_exact(c));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(c).zip(rows) {
+                    layer_norm_row(x, gamma, eps, dy, dx);
+                }
+            });
+        });
+    }
+    if let Some(dgamma) = gradients.dgamma {
+        let statistics: Vec<_> = x.chunks_exact(c.max(1)).map(|x| moments(x, eps)).collect();
+        map_sum_rows(cx, c, dy.len(), dgamma, |at, sum| {
+            let (mean, inv_std) = statistics[at / c];
+            for ((sum, x), dy) in sum.iter_mut().zip(&x[at..]).zip(&dy[at..]) {
+                *sum += dy * ((x - mean) * inv_std);
+            }
+        });
+    }
+    if let Some(dbeta) = gradients.dbeta {
+        crate::reduce::sum_rows(cx, c, dy, dbeta);
+    }
+}
+
+/// With `z = (x - mean) * inv_std` and `g = gamma * dy`: `dx += inv_std * (g - mean(g) - z * mean(g z))`.
+#[inline(always)]
+fn layer_norm_row(x: &[f32], gamma: Option<&[f32]>, eps: f32, dy: &[f32], dx: &mut [f32]) {
+    let (mean, inv_std) = moments(x, eps);
+    let g = |i: usize| gamma.map_or(1.0, |gamma| gamma[i]) * dy[i];
+    let z = |i: usize| (x[i] - mean) * inv_std;
+    let n = x.len() as f32;
+    let mean_g = (0..x.len()).map(g).sum::<f32>() / n;
+    let mean_gz = (0..x.len()).map(|i| g(i) * z(i)).sum::<f32>() / n;
+    for (i, dx) in dx.iter_mut().enumerate() {
+        *dx += inv_std * (g(i) - mean_g - z(i) * mean_gz);
+    }
+}
+
+/// Mean and `1 / sqrt(variance + eps)` of a row.
+#[inline(always)]
+fn moments(x: &[f32], eps: f32) -> (f32, f32) {
+    let n = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / n;
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
+    (mean, 1.0 / (variance + eps).sqrt())
+}
+
+/// Values in a task of whole rows.
+pub(crate) fn rows_chunk(c: usize) -> usize {
+    (GRAIN / c.max(1)).max(1) * c.max(1)
+}
+
+pub(crate) fn check_rows(c: usize, len: usize) {
+    assert!(len == 0 || (c > 0 && len.is_multiple_of(c)), "whole rows of {c} values");
+}

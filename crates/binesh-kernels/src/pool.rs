@@ -1,0 +1,232 @@
+//! Maximum and average pooling over windows and over whole maps.
+
+use crate::Cx;
+use crate::window::Axis;
+
+/// Sizes of a pooling.
+///
+/// # Shapes
+/// `x: [N, H, W, C]`, `y: [N, Ho, Wo, C]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Pool {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub ho: usize,
+    pub wo: usize,
+    pub kh: usize,
+    pub kw: usize,
+    /// Vertical, horizontal.
+    pub stride: [usize; 2],
+    /// Vertical, horizontal.
+    pub dilation: [usize; 2],
+    /// Rows above and columns left of the input.
+    pub pad: [usize; 2],
+    /// Average only: divide by `Kh * Kw` everywhere (torch, ONNX option) instead of by the number of positions
+    /// inside the input (Keras).
+    pub count_include_pad: bool,
+}
+
+impl Pool {
+    /// Values in `x`.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Values in `y`.
+    pub fn y_len(&self) -> usize {
+        self.n * self.ho * self.wo * self.c
+    }
+
+    fn rows(&self) -> Axis {
+        let [stride, dilation, pad] = [self.stride[0], self.dilation[0], self.pad[0]];
+        Axis { input: self.h, taps: self.kh, stride, dilation, pad }
+    }
+
+    fn columns(&self) -> Axis {
+        let [stride, dilation, pad] = [self.stride[1], self.dilation[1], self.pad[1]];
+        Axis { input: self.w, taps: self.kw, stride, dilation, pad }
+    }
+
+    /// Calls `f` with the offset (in values, within one image) of every input position of a window, in scan order.
+    #[inline(always)]
+    fn for_each(&self, oy: usize, ox: usize, mut f: impl FnMut(usize)) {
+        for ky in self.rows().taps_inside(oy) {
+            let iy = oy * self.stride[0] + ky * self.dilation[0] - self.pad[0];
+            for kx in self.columns().taps_inside(ox) {
+                let ix = ox * self.stride[1] + kx * self.dilation[1] - self.pad[1];
+                f((iy * self.w + ix) * self.c);
+            }
+        }
+    }
+
+    /// What an average divides by.
+    fn count(&self, oy: usize, ox: usize) -> f32 {
+        let inside = self.rows().taps_inside(oy).len() * self.columns().taps_inside(ox).len();
+        (if self.count_include_pad { self.kh * self.kw } else { inside.max(1) }) as f32
+    }
+
+    fn check(&self, x: usize, y: usize) {
+        assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
+        assert_eq!(x, self.x_len(), "x length");
+        assert_eq!(y, self.y_len(), "y length");
+    }
+}
+
+/// Maximum over each window; padding never wins. A window wholly in the padding gives minus infinity; a window
+/// that contains a NaN gives NaN.
+///
+/// # Shapes
+/// See [`Pool`].
+pub fn max_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
+    geom.check(x.len(), y.len());
+    let g = *geom;
+    let image = g.h * g.w * g.c;
+    cx.threads.run_chunks(y, (g.wo * g.c).max(1), |row, y| {
+        let (n, oy) = (row / g.ho, row % g.ho);
+        let x = &x[n * image..][..image];
+        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+            y.fill(f32::NEG_INFINITY);
+            g.for_each(oy, ox, |at| {
+                for (y, &x) in y.iter_mut().zip(&x[at..][..g.c]) {
+                    *y = if *y >= x || y.is_nan() { *y } else { x };
+                }
+            });
+        }
+    });
+}
+
+/// Adds `dy` to the first position of each window, in scan order, that holds the maximum.
+///
+/// # Shapes
+/// `x`, `dx: [N, H, W, C]`; `y`, `dy: [N, Ho, Wo, C]`, where `y` is the result of [`max_forward`].
+pub fn max_backward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    geom.check(x.len(), y.len());
+    geom.check(dx.len(), dy.len());
+    let g = *geom;
+    let image = g.h * g.w * g.c;
+    cx.threads.run_chunks(dx, image.max(1), |n, dx| {
+        let x = &x[n * image..][..image];
+        let mut open = vec![true; g.c];
+        for (oy, ox) in (0..g.ho).flat_map(|oy| (0..g.wo).map(move |ox| (oy, ox))) {
+            let at = ((n * g.ho + oy) * g.wo + ox) * g.c;
+            let (y, dy) = (&y[at..][..g.c], &dy[at..][..g.c]);
+            open.fill(true);
+            g.for_each(oy, ox, |at| {
+                for c in 0..g.c {
+                    let hit = open[c] && (x[at + c] == y[c] || x[at + c].is_nan());
+                    dx[at + c] += if hit { dy[c] } else { 0.0 };
+                    open[c] &= !hit;
+                }
+            });
+        }
+    });
+}
+
+/// Average over each window. A window wholly in the padding gives zero.
+///
+/// # Shapes
+/// See [`Pool`].
+pub fn average_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
+    geom.check(x.len(), y.len());
+    let g = *geom;
+    let image = g.h * g.w * g.c;
+    cx.threads.run_chunks(y, (g.wo * g.c).max(1), |row, y| {
+        let (n, oy) = (row / g.ho, row % g.ho);
+        let x = &x[n * image..][..image];
+        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+            y.fill(0.0);
+            g.for_each(oy, ox, |at| {
+                y.iter_mut().zip(&x[at..][..g.c]).for_each(|(y, x)| *y += x);
+            });
+            let factor = 1.0 / g.count(oy, ox);
+            y.iter_mut().for_each(|y| *y *= factor);
+        }
+    });
+}
+
+/// `dx += ` the gradient of [`average_forward`].
+///
+/// # Shapes
+/// `dx: [N, H, W, C]`, `dy: [N, Ho, Wo, C]`
+pub fn average_backward(cx: Cx<'_>, geom: &Pool, dy: &[f32], dx: &mut [f32]) {
+    geom.check(dx.len(), dy.len());
+    let g = *geom;
+    let image = g.h * g.w * g.c;
+    cx.threads.run_chunks(dx, image.max(1), |n, dx| {
+        for (oy, ox) in (0..g.ho).flat_map(|oy| (0..g.wo).map(move |ox| (oy, ox))) {
+            let dy = &dy[((n * g.ho + oy) * g.wo + ox) * g.c..][..g.c];
+            let factor = 1.0 / g.count(oy, ox);
+            g.for_each(oy, ox, |at| {
+                dx[at..][..g.c].iter_mut().zip(dy).for_each(|(dx, dy)| *dx += factor * dy);
+            });
+        }
+    });
+}
+
+/// Mean over all positions of each map.
+///
+/// # Shapes
+/// `x: [N, HW, C]`, `y: [N, C]`
+pub fn global_average_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), n * hw * c, "x length");
+    assert_eq!(y.len(), n * c, "y length");
+    let factor = 1.0 / hw.max(1) as f32;
+    cx.threads.run_chunks(y, c.max(1), |n, y| {
+        y.fill(0.0);
+        for x in x[n * hw * c..][..hw * c].chunks_exact(c) {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+        }
+        y.iter_mut().for_each(|y| *y *= factor);
+    });
+}
+
+/// `dx += dy / HW` at every position.
+///
+/// # Shapes
+/// `dy: [N, C]`, `dx: [N, HW, C]`
+pub fn global_average_backward(cx: Cx<'_>, n: usize, hw: usize, c: usize, dy: &[f32], dx: &mut [f32]) {
+    assert_eq!(dx.len(), n * hw * c, "dx length");
+    assert_eq!(dy.len(), n * c, "dy length");
+    let factor = 1.0 / hw.max(1) as f32;
+    cx.threads.run_chunks(dx, (hw * c).max(1), |n, dx| {
+        let dy = &dy[n * c..][..c];
+        for dx in dx.chunks_exact_mut(c) {
+            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += factor * dy);
+        }
+    });
+}
+
+/// Maximum over all positions of each map; NaN if one is NaN, minus infinity for an empty map.
+///
+/// # Shapes
+/// `x: [N, HW, C]`, `y: [N, C]`
+pub fn global_max_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
+    max_forward(cx, &global(n, hw, c), x, y);
+}
+
+/// Adds `dy` to the first position that holds the maximum.
+///
+/// # Shapes
+/// `x`, `dx: [N, HW, C]`; `y`, `dy: [N, C]`
+#[allow(clippy::too_many_arguments)]
+pub fn global_max_backward(
+    cx: Cx<'_>,
+    n: usize,
+    hw: usize,
+    c: usize,
+    x: &[f32],
+    y: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+) {
+    max_backward(cx, &global(n, hw, c), x, y, dy, dx);
+}
+
+/// A map seen as one window.
+fn global(n: usize, hw: usize, c: usize) -> Pool {
+    let [stride, dilation, pad] = [[1, 1], [1, 1], [0, 0]];
+    Pool { n, h: 1, w: hw, c, ho: 1, wo: 1, kh: 1, kw: hw, stride, dilation, pad, count_include_pad: false }
+}

@@ -1,0 +1,52 @@
+//! Window arithmetic, stated once: which input positions a window of a convolution or pooling touches.
+
+/// One spatial axis of a sliding window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Axis {
+    /// Input length.
+    pub(crate) input: usize,
+    /// Window length in taps.
+    pub(crate) taps: usize,
+    pub(crate) stride: usize,
+    pub(crate) dilation: usize,
+    /// Padding before the first position.
+    pub(crate) pad: usize,
+}
+
+impl Axis {
+    /// Input position of tap `k` of the window at output position `o`; `None` in the padding.
+    #[inline(always)]
+    pub(crate) fn position(&self, o: usize, k: usize) -> Option<usize> {
+        let p = (o * self.stride + k * self.dilation).wrapping_sub(self.pad);
+        (p < self.input).then_some(p)
+    }
+
+    /// The taps of the window at `o` that lie inside the input: `first..end`.
+    #[inline(always)]
+    pub(crate) fn taps_inside(&self, o: usize) -> std::ops::Range<usize> {
+        let start = o * self.stride;
+        let first = self.pad.saturating_sub(start).div_ceil(self.dilation);
+        let end = (self.input + self.pad).saturating_sub(start).div_ceil(self.dilation).min(self.taps);
+        first.min(end)..end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Axis;
+
+    #[test]
+    fn taps_inside_agrees_with_position() {
+        for input in 1..6 {
+            for (taps, stride, dilation, pad) in
+                [(3, 1, 1, 1), (3, 2, 1, 0), (2, 3, 2, 3), (5, 1, 2, 4), (1, 2, 1, 0)]
+            {
+                let axis = Axis { input, taps, stride, dilation, pad };
+                for o in 0..8 {
+                    let inside: Vec<_> = (0..taps).filter(|&k| axis.position(o, k).is_some()).collect();
+                    assert_eq!(inside, axis.taps_inside(o).collect::<Vec<_>>(), "{axis:?} at {o}");
+                }
+            }
+        }
+    }
+}
