@@ -1,0 +1,108 @@
+//! What an operator must say of itself.
+
+use std::ops::RangeInclusive;
+
+use binesh_kernels::Cx;
+
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// One kind of node: shape rule, forward, gradient and cost, in one file of [`crate::ops`].
+pub trait Operator {
+    /// The wire name, snake case: summaries, errors, saved files.
+    fn name(&self) -> &'static str;
+
+    /// How many inputs it takes.
+    fn arity(&self) -> RangeInclusive<usize> {
+        1..=1
+    }
+
+    /// The only statement of this operator's shape rule. Everything it accepts, `forward` computes.
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError>;
+
+    /// Writes every value of `output`, whose shape is what `infer` said.
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>);
+
+    /// Adds d(loss)/d(input i) to `d_inputs[i]` where it is `Some`. `at` holds what `keeps` asked for.
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, d_output: View<'_>, d_inputs: &mut [Option<ViewMut<'_>>]);
+
+    /// Which values `backward` reads when it must give the gradients of the inputs where `wanted` is true: exact,
+    /// since everything else is freed or fused away.
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Inputs
+    }
+
+    /// Multiply-adds of one forward pass.
+    fn macs(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
+        0
+    }
+}
+
+/// The values of the forward pass that a gradient reads. Parameters are always at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// None.
+    Nothing,
+    /// All inputs.
+    Inputs,
+    /// The output.
+    Output,
+    /// All inputs and the output.
+    InputsAndOutput,
+}
+
+impl Keeps {
+    /// True when the inputs are read.
+    pub fn inputs(self) -> bool {
+        matches!(self, Keeps::Inputs | Keeps::InputsAndOutput)
+    }
+
+    /// True when the output is read.
+    pub fn output(self) -> bool {
+        matches!(self, Keeps::Output | Keeps::InputsAndOutput)
+    }
+}
+
+/// The forward values at the point where a gradient is taken.
+pub struct At<'a> {
+    pub(crate) inputs: &'a [Option<View<'a>>],
+    pub(crate) output: Option<View<'a>>,
+    /// How rectifiers pass the gradient.
+    pub rule: ReluRule,
+    pub(crate) input_shapes: &'a [&'a Shape],
+}
+
+impl<'a> At<'a> {
+    /// The value of input `i`.
+    ///
+    /// # Panics
+    /// When `keeps` did not ask for the inputs: a mistake in the operator.
+    pub fn input(&self, i: usize) -> View<'a> {
+        self.inputs[i].expect("backward reads an input that `keeps` did not ask for")
+    }
+
+    /// The value of the output.
+    ///
+    /// # Panics
+    /// When `keeps` did not ask for the output: a mistake in the operator.
+    pub fn output(&self) -> View<'a> {
+        self.output.expect("backward reads the output that `keeps` did not ask for")
+    }
+
+    /// The shape of input `i`, always known.
+    pub fn input_shape(&self, i: usize) -> &'a Shape {
+        self.input_shapes[i]
+    }
+}
+
+/// How the gradient passes a rectifier; everything else is always differentiated exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReluRule {
+    /// The derivative.
+    #[default]
+    Exact,
+    /// Guided backpropagation (Springenberg et al. 2015, arXiv:1412.6806): also drops negative gradients.
+    Guided,
+    /// Deconvnet (Zeiler and Fergus 2014, arXiv:1311.2901): drops negative gradients, ignores the input's sign.
+    Deconv,
+}

@@ -1,0 +1,110 @@
+//! The operators: one file each, one line each in the list below.
+
+macro_rules! operators {
+    ($($(#[$doc:meta])* $module:ident :: $name:ident),* $(,)?) => {
+        $(pub mod $module;)*
+        $(pub use $module::$name;)*
+
+        /// Any operator. Closed, so that networks can be compared, cloned and matched on.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "each variant is the struct of the same name")]
+        pub enum Op { $($name($name)),* }
+
+        impl Op {
+            /// Wire names of all operators.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
+
+            /// What the operator says of itself.
+            pub fn operator(&self) -> &dyn Operator {
+                match self { $(Op::$name(op) => op),* }
+            }
+        }
+
+        $(impl From<$name> for Op { fn from(op: $name) -> Op { Op::$name(op) } })*
+    };
+}
+
+use crate::operator::Operator;
+
+operators! {
+    activate::Activate,
+    average_pool2d::AveragePool2d,
+    batch_norm::BatchNorm,
+    binary::Binary,
+    concat::Concat,
+    constant::Constant,
+    conv2d::Conv2d,
+    conv2d_transpose::Conv2dTranspose,
+    crop2d::Crop2d,
+    dense::Dense,
+    depthwise_conv2d::DepthwiseConv2d,
+    dropout::Dropout,
+    flatten::Flatten,
+    global_average_pool2d::GlobalAveragePool2d,
+    global_max_pool2d::GlobalMaxPool2d,
+    identity::Identity,
+    input::Input,
+    layer_norm::LayerNorm,
+    max_pool2d::MaxPool2d,
+    normalization::Normalization,
+    param::Param,
+    permute::Permute,
+    prelu::Prelu,
+    reduce_mean::ReduceMean,
+    rescaling::Rescaling,
+    reshape::Reshape,
+    slice::Slice,
+    softmax::Softmax,
+    up_sampling2d::UpSampling2d,
+    zero_pad2d::ZeroPad2d,
+}
+
+use binesh_kernels::{layout, pool};
+
+use crate::shape::{Shape, ShapeError, Window};
+use crate::tensor::{View, ViewMut};
+
+/// A bias has one value per output channel.
+fn check_bias(bias: Option<&Shape>, channels: usize) -> Result<(), ShapeError> {
+    match bias {
+        Some(bias) => check_per_channel("bias", bias, channels),
+        None => Ok(()),
+    }
+}
+
+fn check_per_channel(what: &str, given: &Shape, channels: usize) -> Result<(), ShapeError> {
+    if given.dims() == [channels] {
+        return Ok(());
+    }
+    Err(ShapeError::new(format!("the {what} has shape {given} but there are {channels} channels")))
+}
+
+/// A pooling window over x `[N, H, W, C]`.
+fn pool_geometry(window: &Window, count_include_pad: bool, x: &Shape) -> Result<pool::Pool, ShapeError> {
+    let [n, h, w, c] = x.axes("N, H, W, C")?;
+    let placed = window.place([h, w])?;
+    let ([ho, wo], pad, [kh, kw]) = (placed.output, placed.before, window.size);
+    let Window { stride, dilation, .. } = *window;
+    Ok(pool::Pool { n, h, w, c, ho, wo, kh, kw, stride, dilation, pad, count_include_pad })
+}
+
+fn global_pool_shape(x: &Shape, keepdims: bool) -> Result<Shape, ShapeError> {
+    let [n, h, w, c] = x.axes("N, H, W, C")?;
+    if h * w == 0 {
+        return Err(ShapeError::new(format!("cannot pool over the empty map {x}")));
+    }
+    Ok(if keepdims { [n, 1, 1, c].into() } else { [n, c].into() })
+}
+
+/// N, H * W and C of a shape that [`global_pool_shape`] accepted.
+fn maps(x: &Shape) -> [usize; 3] {
+    let dims = x.dims();
+    [dims[0], dims[1] * dims[2], dims[3]]
+}
+
+/// The gradient of an operator that only moves its input on.
+fn pass_on(dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+    if let Some(dx) = &mut dx[0] {
+        dx.data().iter_mut().zip(dy.data()).for_each(|(dx, dy)| *dx += dy);
+    }
+}

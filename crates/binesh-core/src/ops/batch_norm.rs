@@ -1,0 +1,105 @@
+//! Batch normalisation with its moving statistics (Ioffe and Szegedy 2015, arXiv:1502.03167). Keras
+//! `BatchNormalization` in inference mode, ONNX `BatchNormalization`.
+
+use binesh_kernels::{Cx, norm};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta` per channel. Statistics are constants: they have no
+/// gradient.
+///
+/// # Shapes
+/// x `[..., C]`, then gamma `[C]` if `scale`, beta `[C]` if `center`, mean `[C]`, variance `[C]` -> y like x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub epsilon: f32,
+    /// Has gamma.
+    pub scale: bool,
+    /// Has beta.
+    pub center: bool,
+}
+
+impl BatchNorm {
+    /// Positions of mean and variance among the weights.
+    fn statistics(&self) -> [usize; 2] {
+        let mean = usize::from(self.scale) + usize::from(self.center);
+        [mean, mean + 1]
+    }
+
+    fn gamma(&self, weights: &[&[f32]]) -> Vec<f32> {
+        let [mean, _] = self.statistics();
+        if self.scale { weights[0].to_vec() } else { vec![1.0; weights[mean].len()] }
+    }
+
+    fn inv_std(&self, weights: &[&[f32]]) -> Vec<f32> {
+        let [_, variance] = self.statistics();
+        weights[variance].iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect()
+    }
+
+    /// The factor and offset per channel: `y = x * scale + shift`. `weights` are the inputs after x.
+    pub(crate) fn scale_shift(&self, weights: &[&[f32]]) -> (Vec<f32>, Vec<f32>) {
+        let [mean, _] = self.statistics();
+        let (gamma, inv_std) = (self.gamma(weights), self.inv_std(weights));
+        let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(g, s)| g * s).collect();
+        let beta = self.center.then(|| weights[usize::from(self.scale)]);
+        let shift = |(c, s): (usize, &f32)| beta.map_or(0.0, |beta| beta[c]) - weights[mean][c] * s;
+        let shift = scale.iter().enumerate().map(shift).collect();
+        (scale, shift)
+    }
+}
+
+impl Operator for BatchNorm {
+    fn name(&self) -> &'static str {
+        "batch_norm"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        let n = self.statistics()[1] + 2;
+        n..=n
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let channels = inputs[0].channels()?;
+        for weight in &inputs[1..] {
+            super::check_per_channel("batch norm weight", weight, channels)?;
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        let weights: Vec<&[f32]> = inputs[1..].iter().map(View::data).collect();
+        let (scale, shift) = self.scale_shift(&weights);
+        norm::scale_shift(cx, scale.len(), inputs[0].data(), &scale, &shift, output.into_data());
+    }
+
+    /// # Panics
+    /// Never for a plan: a gradient of the statistics is not formed, see `differentiable`.
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let [mean, _] = self.statistics();
+        let weights: Vec<&[f32]> = (1..=mean + 2).map(|i| at.input(i).data()).collect();
+        let (gamma, inv_std) = (self.gamma(&weights), self.inv_std(&weights));
+        let (head, rest) = dx.split_at_mut(1);
+        let (for_gamma, for_beta) = rest.split_at_mut(usize::from(self.scale));
+        let d_gamma = for_gamma.first_mut().and_then(Option::as_mut);
+        let d_beta = for_beta.first_mut().filter(|_| self.center).and_then(Option::as_mut);
+        // Only gamma's gradient reads x.
+        let x = if d_gamma.is_some() { at.input(0).data() } else { dy.data() };
+        let gradients = norm::BatchNormGradients {
+            dx: head[0].as_mut().map(ViewMut::data),
+            dgamma: d_gamma.map(ViewMut::data),
+            dbeta: d_beta.map(ViewMut::data),
+        };
+        norm::batch_norm_backward(cx, gamma.len(), x, weights[mean], &inv_std, &gamma, dy.data(), gradients);
+    }
+
+    fn keeps(&self, wanted: &[bool]) -> Keeps {
+        if self.scale && wanted[1] { Keeps::Inputs } else { Keeps::Nothing }
+    }
+
+    fn constant_inputs(&self) -> usize {
+        2
+    }
+}

@@ -1,0 +1,83 @@
+//! Arrays joined along an axis. Keras `Concatenate`, ONNX `Concat`, torch `cat`.
+
+use binesh_kernels::Cx;
+use binesh_kernels::layout::{self, Rows};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// The inputs, one after another along `axis` (counted from the end when negative).
+///
+/// # Shapes
+/// Inputs equal but along `axis` -> y, whose extent along `axis` is the sum of theirs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Concat {
+    /// Axis.
+    pub axis: i64,
+}
+
+impl Concat {
+    /// For each input, the length of its rows and the offset of the first in the output; and their number.
+    fn rows<'a>(&self, inputs: impl Iterator<Item = &'a Shape>) -> (usize, Vec<(usize, usize)>) {
+        let mut offset = 0;
+        let mut count = 1;
+        let mut blocks = Vec::new();
+        for shape in inputs {
+            let axis = shape.axis(self.axis).expect("`infer` accepted this axis");
+            count = shape.dims()[..axis].iter().product();
+            let len = shape.dims()[axis..].iter().product();
+            blocks.push((len, offset));
+            offset += len;
+        }
+        (count, blocks)
+    }
+}
+
+impl Operator for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        1..=usize::MAX
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let axis = inputs[0].axis(self.axis)?;
+        let mut dims = inputs[0].dims().to_vec();
+        for shape in &inputs[1..] {
+            let fits = shape.rank() == dims.len() && (0..dims.len()).all(|i| i == axis || shape.dims()[i] == dims[i]);
+            if !fits {
+                let text = format!("{} and {shape} differ in another axis than {axis}", inputs[0]);
+                return Err(ShapeError::new(text));
+            }
+            dims[axis] += shape.dims()[axis];
+        }
+        Ok(dims.into())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        let (count, blocks) = self.rows(inputs.iter().map(View::shape));
+        let stride = blocks.iter().map(|(len, _)| len).sum();
+        let y = output.into_data();
+        for (x, (len, offset)) in inputs.iter().zip(blocks) {
+            let (from, to) = (Rows { offset: 0, stride: len }, Rows { offset, stride });
+            layout::copy_rows(cx, count, len, x.data(), from, y, to);
+        }
+    }
+
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let (count, blocks) = self.rows((0..dx.len()).map(|i| at.input_shape(i)));
+        let stride = blocks.iter().map(|(len, _)| len).sum();
+        for (dx, (len, offset)) in dx.iter_mut().zip(blocks) {
+            let Some(dx) = dx else { continue };
+            let (from, to) = (Rows { offset, stride }, Rows { offset: 0, stride: len });
+            layout::add_rows(cx, count, len, dy.data(), from, dx.data(), to);
+        }
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+}

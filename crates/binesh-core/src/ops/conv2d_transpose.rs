@@ -1,0 +1,146 @@
+//! Transposed convolution: the gradient of a convolution, used forwards. Keras `Conv2DTranspose`, torch
+//! `ConvTranspose2d`.
+
+use binesh_kernels::{Cx, Epilogue, conv2d, reduce};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Padding, Shape, ShapeError, Window};
+use crate::tensor::{View, ViewMut};
+
+/// Each input value adds its kernel, times the value, to the output: the input gradient of the convolution that has
+/// `window` and runs from y to x.
+///
+/// # Shapes
+/// x `[N, H, W, C]`, w `[Kh, Kw, O, C]`, b `[O]` (optional) -> y `[N, Ho, Wo, O]`, where without `output_padding`
+/// Ho = H * stride for `same` padding and (H - 1) * stride + extent - pads otherwise (`valid` never less than
+/// H * stride, as Keras has it).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv2dTranspose {
+    /// The window of the convolution from y to x.
+    pub window: Window,
+    /// Keras's `output_padding`: extra rows and columns at the bottom and right.
+    pub output_padding: Option<[usize; 2]>,
+}
+
+impl Conv2dTranspose {
+    /// The convolution from y to x.
+    fn geometry(&self, x: &Shape, w: &Shape) -> Result<conv2d::Conv2d, ShapeError> {
+        let [n, h, width, c] = x.axes("N, H, W, C")?;
+        let [kh, kw, out, channels] = w.axes("Kh, Kw, O, C")?;
+        if [kh, kw] != self.window.size {
+            let [eh, ew] = self.window.size;
+            return Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {eh}x{ew}")));
+        }
+        if channels != c {
+            return Err(ShapeError::new(format!("input has {c} channels but the kernel expects {channels}")));
+        }
+        let ([ho, wo], pad) = self.place([h, width])?;
+        let Window { stride, dilation, .. } = self.window;
+        Ok(conv2d::Conv2d {
+            n,
+            h: ho,
+            w: wo,
+            cin: out,
+            ho: h,
+            wo: width,
+            cout: c,
+            kh,
+            kw,
+            stride,
+            dilation,
+            pad,
+            groups: 1,
+        })
+    }
+
+    fn placed(&self, x: &Shape, w: &Shape) -> conv2d::Conv2d {
+        self.geometry(x, w).expect("`infer` accepted these shapes")
+    }
+
+    /// Output extent and the padding before it, as TensorFlow's `conv2d_transpose` with Keras's
+    /// `deconv_output_length` has them.
+    fn place(&self, input: [usize; 2]) -> Result<([usize; 2], [usize; 2]), ShapeError> {
+        let mut output = [0; 2];
+        let mut before = [0; 2];
+        for axis in 0..2 {
+            let (n, k) = (input[axis] as i64, self.window.size[axis] as i64);
+            let (stride, dilation) = (self.window.stride[axis] as i64, self.window.dilation[axis] as i64);
+            let sane = |v: i64| (1..1 << 31).contains(&v);
+            if ![n, k, stride, dilation].into_iter().all(sane) {
+                return Err(ShapeError::new("window size, stride and dilation must be between 1 and 2^31"));
+            }
+            let too_large = || ShapeError::new("window is too large");
+            let extent = (k - 1).checked_mul(dilation).and_then(|v| v.checked_add(1)).ok_or_else(too_large)?;
+            let spread = (n - 1).checked_mul(stride).and_then(|v| v.checked_add(extent)).ok_or_else(too_large)?;
+            let extra = self.output_padding.map(|pad| pad[axis].min(1 << 31) as i64);
+            let (length, pad) = match (self.window.padding, extra) {
+                (Padding::Valid, None) => (spread + (stride - extent).max(0), 0),
+                (Padding::Valid, Some(extra)) => (spread + extra, 0),
+                (Padding::Same, None) => (n * stride, (spread - n * stride).max(0) / 2),
+                (Padding::Same, Some(extra)) => {
+                    let length = spread - 2 * (extent / 2) + extra;
+                    (length, (spread - length).max(0) / 2)
+                }
+                (Padding::Explicit(pads), extra) => {
+                    let [b, a] = pads[axis].map(|p| p.min(1 << 31) as i64);
+                    (spread - b - a + extra.unwrap_or(0), b)
+                }
+            };
+            if length < 1 || spread - pad < 1 {
+                return Err(ShapeError::new("padding leaves no output"));
+            }
+            output[axis] = length as usize;
+            before[axis] = pad as usize;
+        }
+        Ok((output, before))
+    }
+}
+
+impl Operator for Conv2dTranspose {
+    fn name(&self) -> &'static str {
+        "conv2d_transpose"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        2..=3
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let g = self.geometry(inputs[0], inputs[1])?;
+        super::check_bias(inputs.get(2).copied(), g.cin)?;
+        Ok([g.n, g.h, g.w, g.cin].into())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
+        let g = self.placed(inputs[0].shape(), inputs[1].shape());
+        match inputs.get(2) {
+            Some(bias) => output.data().chunks_exact_mut(g.cin).for_each(|row| row.copy_from_slice(bias.data())),
+            None => output.data().fill(0.0),
+        }
+        conv2d::backward_input(cx, &g, inputs[0].data(), inputs[1].data(), output.data());
+    }
+
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let g = self.placed(at.input_shape(0), at.input_shape(1));
+        if let Some(dx) = &mut dx[0] {
+            let packed = conv2d::pack(&g, at.input(1).data(), None);
+            let mut d_input = vec![0.0; g.y_len()];
+            conv2d::forward(cx, &g, dy.data(), &packed, &mut d_input, &Epilogue::default());
+            dx.data().iter_mut().zip(&d_input).for_each(|(dx, d)| *dx += d);
+        }
+        if let Some(dw) = &mut dx[1] {
+            conv2d::backward_kernel(cx, &g, dy.data(), at.input(0).data(), dw.data());
+        }
+        if let Some(db) = dx.get_mut(2).and_then(Option::as_mut) {
+            reduce::sum_rows(cx, g.cin, dy.data(), db.data());
+        }
+    }
+
+    fn keeps(&self, wanted: &[bool]) -> Keeps {
+        if wanted[1] { Keeps::Inputs } else { Keeps::Nothing }
+    }
+
+    fn macs(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        self.geometry(inputs[0], inputs[1]).map_or(0, |g| g.macs())
+    }
+}

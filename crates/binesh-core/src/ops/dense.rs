@@ -1,0 +1,71 @@
+//! A matrix product over the last axis. Keras `Dense`, ONNX `Gemm`, torch `Linear`.
+
+use binesh_kernels::{Cx, Epilogue, matmul, reduce};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// `y = x w + b`.
+///
+/// # Shapes
+/// x `[..., K]`, w `[K, M]`, b `[M]` (optional) -> y `[..., M]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense;
+
+/// Rows, K and M.
+fn extents(x: &Shape, w: &Shape) -> Result<[usize; 3], ShapeError> {
+    let k = x.channels()?;
+    let [expects, m] = w.axes("K, M")?;
+    if k != expects {
+        return Err(ShapeError::new(format!("input has {k} features but the kernel expects {expects}")));
+    }
+    let rows = x.dims()[..x.rank() - 1].iter().product();
+    Ok([rows, k, m])
+}
+
+impl Operator for Dense {
+    fn name(&self) -> &'static str {
+        "dense"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        2..=3
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let [_, _, m] = extents(inputs[0], inputs[1])?;
+        super::check_bias(inputs.get(2).copied(), m)?;
+        let mut dims = inputs[0].dims().to_vec();
+        *dims.last_mut().expect("`extents` saw a last axis") = m;
+        Ok(dims.into())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        let [rows, k, m] = extents(inputs[0].shape(), inputs[1].shape()).expect("`infer` accepted these shapes");
+        let packed = matmul::pack(k, m, inputs[1].data(), None);
+        let epilogue = Epilogue { bias: inputs.get(2).map(View::data), ..Epilogue::default() };
+        matmul::forward(cx, rows, k, m, inputs[0].data(), &packed, output.into_data(), &epilogue);
+    }
+
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let [rows, k, m] = extents(at.input_shape(0), at.input_shape(1)).expect("`infer` accepted these shapes");
+        if let Some(dx) = &mut dx[0] {
+            matmul::backward_input(cx, rows, k, m, dy.data(), at.input(1).data(), dx.data());
+        }
+        if let Some(dw) = &mut dx[1] {
+            matmul::backward_kernel(cx, rows, k, m, at.input(0).data(), dy.data(), dw.data());
+        }
+        if let Some(db) = dx.get_mut(2).and_then(Option::as_mut) {
+            reduce::sum_rows(cx, m, dy.data(), db.data());
+        }
+    }
+
+    fn keeps(&self, wanted: &[bool]) -> Keeps {
+        if wanted[0] && !wanted[1] { Keeps::Nothing } else { Keeps::Inputs }
+    }
+
+    fn macs(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        (output.len() as u64).saturating_mul(inputs[1].dims()[0] as u64)
+    }
+}

@@ -1,0 +1,36 @@
+//! Dropout (Srivastava et al. 2014). Keras `Dropout`.
+
+use binesh_kernels::Cx;
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// `y = x`: values are dropped in training only, and plans run networks for use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    /// Share of the values that training drops.
+    pub rate: f32,
+}
+
+impl Operator for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
+        output.data().copy_from_slice(inputs[0].data());
+    }
+
+    fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        super::pass_on(dy, dx);
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+}

@@ -1,0 +1,37 @@
+//! All axes but the first made one. Keras `Flatten`, ONNX `Flatten`.
+
+use binesh_kernels::Cx;
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// The same values in the same order.
+///
+/// # Shapes
+/// x `[N, ...]` -> y `[N, product of the rest]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flatten;
+
+impl Operator for Flatten {
+    fn name(&self) -> &'static str {
+        "flatten"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let (n, rest) = inputs[0].dims().split_first().ok_or_else(|| ShapeError::new("a scalar has no batch axis"))?;
+        Ok([*n, rest.iter().product()].into())
+    }
+
+    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
+        output.data().copy_from_slice(inputs[0].data());
+    }
+
+    fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        super::pass_on(dy, dx);
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+}

@@ -1,0 +1,33 @@
+//! The input itself: what augmentation, noise and regularisation layers are when a network is used.
+
+use binesh_kernels::Cx;
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// `y = x`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity;
+
+impl Operator for Identity {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
+        output.data().copy_from_slice(inputs[0].data());
+    }
+
+    fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        super::pass_on(dy, dx);
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+}

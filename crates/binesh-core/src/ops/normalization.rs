@@ -1,0 +1,72 @@
+//! Standardisation with statistics of the training data. Keras `Normalization`.
+
+use binesh_kernels::{Cx, norm};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// `y = (x - mean) / max(sqrt(variance), 1e-7)` per channel, or `y = x * sqrt(variance) + mean` when inverted.
+/// Statistics are constants: they have no gradient.
+///
+/// # Shapes
+/// x `[..., C]`, mean `[C]`, variance `[C]` -> y like x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalization {
+    /// Keras's `invert`.
+    pub invert: bool,
+}
+
+/// `keras.config.epsilon()`.
+const EPSILON: f32 = 1e-7;
+
+impl Normalization {
+    fn scale_shift(&self, mean: &[f32], variance: &[f32]) -> [Vec<f32>; 2] {
+        let std = |v: &f32| v.sqrt().max(EPSILON);
+        if self.invert {
+            return [variance.iter().map(std).collect(), mean.to_vec()];
+        }
+        let scale: Vec<f32> = variance.iter().map(|v| 1.0 / std(v)).collect();
+        let shift = mean.iter().zip(&scale).map(|(m, s)| -m * s).collect();
+        [scale, shift]
+    }
+}
+
+impl Operator for Normalization {
+    fn name(&self) -> &'static str {
+        "normalization"
+    }
+
+    fn arity(&self) -> std::ops::RangeInclusive<usize> {
+        3..=3
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let channels = inputs[0].channels()?;
+        for weight in &inputs[1..] {
+            super::check_per_channel("statistic", weight, channels)?;
+        }
+        Ok(inputs[0].clone())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        let [scale, shift] = self.scale_shift(inputs[1].data(), inputs[2].data());
+        norm::scale_shift(cx, scale.len(), inputs[0].data(), &scale, &shift, output.into_data());
+    }
+
+    fn backward(&self, _cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let Some(dx) = &mut dx[0] else { return };
+        let [scale, _] = self.scale_shift(at.input(1).data(), at.input(2).data());
+        for (dx, dy) in dx.data().chunks_exact_mut(scale.len()).zip(dy.data().chunks_exact(scale.len())) {
+            dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
+        }
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+
+    fn constant_inputs(&self) -> usize {
+        2
+    }
+}

@@ -1,0 +1,67 @@
+//! The mean over axes. `tf.reduce_mean`, `keras.ops.mean`, ONNX `ReduceMean`.
+
+use binesh_kernels::{Cx, reduce};
+
+use crate::operator::{At, Keeps, Operator};
+use crate::shape::{Shape, ShapeError};
+use crate::tensor::{View, ViewMut};
+
+/// The mean over these axes.
+///
+/// # Shapes
+/// y is x without the axes, or with extent 1 there with `keepdims`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReduceMean {
+    /// Axes, counted from the end when negative.
+    pub axes: Vec<i64>,
+    /// Keep the axes with extent 1.
+    pub keepdims: bool,
+}
+
+impl ReduceMean {
+    /// Per axis of x, whether it is reduced; and the factor 1 / count.
+    fn reduced(&self, x: &Shape) -> Result<(Vec<bool>, f32), ShapeError> {
+        let mut reduced = vec![false; x.rank()];
+        for &axis in &self.axes {
+            reduced[x.axis(axis)?] = true;
+        }
+        let count: usize = x.dims().iter().zip(&reduced).filter(|(_, r)| **r).map(|(d, _)| d).product();
+        match count {
+            0 => Err(ShapeError::new(format!("cannot take a mean over nothing of {x}"))),
+            _ => Ok((reduced, 1.0 / count as f32)),
+        }
+    }
+}
+
+impl Operator for ReduceMean {
+    fn name(&self) -> &'static str {
+        "reduce_mean"
+    }
+
+    fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        let (reduced, _) = self.reduced(inputs[0])?;
+        let axes = inputs[0].dims().iter().zip(reduced);
+        let kept = |(&extent, reduced)| match (reduced, self.keepdims) {
+            (false, _) => Some(extent),
+            (true, keep) => keep.then_some(1),
+        };
+        Ok(axes.filter_map(kept).collect::<Vec<usize>>().into())
+    }
+
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        let shape = inputs[0].shape();
+        let (reduced, scale) = self.reduced(shape).expect("`infer` accepted this shape");
+        reduce::forward(cx, inputs[0].data(), shape.dims(), &reduced, scale, output.into_data());
+    }
+
+    fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
+        let Some(dx) = &mut dx[0] else { return };
+        let shape = at.input_shape(0);
+        let (reduced, scale) = self.reduced(shape).expect("`infer` accepted this shape");
+        reduce::backward(cx, dy.data(), shape.dims(), &reduced, scale, dx.data());
+    }
+
+    fn keeps(&self, _wanted: &[bool]) -> Keeps {
+        Keeps::Nothing
+    }
+}

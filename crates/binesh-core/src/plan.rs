@@ -1,0 +1,234 @@
+//! A plan: concrete shapes, the steps to run, what is fused, kept and freed. Only a plan optimises.
+
+mod fuse;
+mod slots;
+
+use std::sync::Arc;
+
+use crate::graph::{Graph, GraphError, NodeId};
+use crate::operator::Operator;
+use crate::ops::Op;
+use crate::shape::Shape;
+
+pub(crate) use fuse::Fused;
+
+/// What to compute.
+#[derive(Clone, Debug)]
+pub struct PlanSpec<'a> {
+    /// Concrete shapes of the graph's inputs.
+    pub inputs: &'a [(NodeId, Shape)],
+    /// Nodes whose values will be read. They are sacred: never fused away, never overwritten.
+    pub want: &'a [NodeId],
+    /// Gradients that may be asked for.
+    pub grads: Grads<'a>,
+}
+
+/// Which gradients a plan prepares for.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Grads<'a> {
+    /// None: everything can be fused and freed.
+    #[default]
+    None,
+    /// Of wanted nodes with respect to these nodes: inputs, layers or weights.
+    Wrt(&'a [NodeId]),
+}
+
+/// One thing to run.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// The node's own operator.
+    Node(NodeId),
+    /// A convolution or matrix product with what follows it.
+    Fused(Fused),
+}
+
+impl Step {
+    /// The node whose value the step writes.
+    pub(crate) fn output(&self) -> NodeId {
+        match self {
+            Step::Node(id) => *id,
+            Step::Fused(fused) => fused.output,
+        }
+    }
+
+    /// The values it reads, without parameters and constants.
+    pub(crate) fn reads(&self, graph: &Graph) -> Vec<NodeId> {
+        let all = match self {
+            Step::Node(id) => graph.node(*id).inputs.clone(),
+            Step::Fused(fused) => std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect(),
+        };
+        all.into_iter().filter(|&id| !is_weight(graph, id)).collect()
+    }
+}
+
+/// True for nodes whose value comes from [`crate::Params`].
+pub(crate) fn is_weight(graph: &Graph, id: NodeId) -> bool {
+    matches!(graph.node(id).op, Op::Param(_))
+}
+
+/// Steps for one set of input shapes, wanted nodes and gradients.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) inputs: Vec<NodeId>,
+    pub(crate) want: Vec<NodeId>,
+    pub(crate) wrt: Vec<NodeId>,
+    pub(crate) steps: Vec<Step>,
+    /// Parameters read by any step.
+    pub(crate) weights: Vec<NodeId>,
+    /// Per node: the slot of its value, for nodes that have one.
+    pub(crate) slot_of: Vec<Option<usize>>,
+    /// Elements of each slot.
+    pub(crate) slots: Vec<usize>,
+    pub(crate) flow: Flow,
+}
+
+/// Where gradients flow.
+#[derive(Clone, Debug)]
+pub(crate) struct Flow {
+    /// Per node: lies on a path from something in `wrt` to something wanted, so its gradient is formed.
+    pub(crate) active: Vec<bool>,
+    /// Per node: its operator's `backward` is called.
+    pub(crate) differentiated: Vec<bool>,
+}
+
+impl Plan {
+    /// Makes a plan; fails when shapes do not fit or a gradient has no path.
+    pub fn new(graph: &Arc<Graph>, spec: PlanSpec<'_>) -> Result<Plan, PlanError> {
+        let shapes = graph.shapes(spec.inputs)?;
+        let needed = ancestors(graph, spec.want);
+        let inputs: Vec<NodeId> =
+            graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
+        if let Some(&id) = inputs.iter().find(|id| !spec.inputs.iter().any(|(given, _)| given == *id)) {
+            return Err(PlanError::NoShape { name: graph.node(id).name.clone() });
+        }
+        let wrt = match spec.grads {
+            Grads::None => &[],
+            Grads::Wrt(wrt) => wrt,
+        };
+        let flow = flow(graph, &needed, wrt);
+        if let Some(&id) = wrt.iter().find(|id| !needed[id.index()]) {
+            return Err(PlanError::NoPath { name: graph.node(id).name.clone() });
+        }
+        let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow);
+        let keep = keep(graph, spec.want, &flow);
+        let (slot_of, slots) = slots::assign(graph, &shapes, &inputs, &steps, &keep);
+        let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
+        Ok(Plan {
+            graph: Arc::clone(graph),
+            shapes,
+            inputs,
+            want: spec.want.to_vec(),
+            wrt: wrt.to_vec(),
+            steps,
+            weights,
+            slot_of,
+            slots,
+            flow,
+        })
+    }
+
+    /// The shape of a node's value.
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.shapes[id.index()]
+    }
+
+    /// Bytes of all values that exist at one time while running forwards, without weights.
+    pub fn peak_bytes(&self) -> usize {
+        self.slots.iter().sum::<usize>() * size_of::<f32>()
+    }
+
+    /// Number of things run, fused ones counted once.
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Multiply-adds of one forward pass.
+    pub fn macs(&self) -> u64 {
+        let of = |id: NodeId| macs(&self.graph, &self.shapes, id);
+        self.steps.iter().map(|step| match step {
+            Step::Node(id) => of(*id),
+            Step::Fused(fused) => of(fused.anchor),
+        }).sum()
+    }
+}
+
+/// Multiply-adds of one node under these shapes.
+pub(crate) fn macs(graph: &Graph, shapes: &[Shape], id: NodeId) -> u64 {
+    let node = graph.node(id);
+    let inputs: Vec<&Shape> = node.inputs.iter().map(|i| &shapes[i.index()]).collect();
+    node.op.operator().macs(&inputs, &shapes[id.index()])
+}
+
+/// Per node: some wanted node is computed from it.
+fn ancestors(graph: &Graph, want: &[NodeId]) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes().len()];
+    for id in want {
+        needed[id.index()] = true;
+    }
+    for (index, node) in graph.nodes().iter().enumerate().rev() {
+        if needed[index] {
+            for input in &node.inputs {
+                needed[input.index()] = true;
+            }
+        }
+    }
+    needed
+}
+
+fn flow(graph: &Graph, needed: &[bool], wrt: &[NodeId]) -> Flow {
+    let mut active = vec![false; needed.len()];
+    let mut differentiated = vec![false; needed.len()];
+    for id in wrt {
+        active[id.index()] = true;
+    }
+    for (index, node) in graph.nodes().iter().enumerate() {
+        differentiated[index] = needed[index] && node.inputs.iter().any(|i| active[i.index()]);
+        active[index] = needed[index] && (active[index] || differentiated[index]);
+    }
+    Flow { active, differentiated }
+}
+
+/// Per node: its value must outlive the forward pass.
+fn keep(graph: &Graph, want: &[NodeId], flow: &Flow) -> Vec<bool> {
+    let mut keep = vec![false; graph.nodes().len()];
+    for id in want {
+        keep[id.index()] = true;
+    }
+    for (index, node) in graph.nodes().iter().enumerate() {
+        if !flow.differentiated[index] {
+            continue;
+        }
+        let wanted: Vec<bool> = node.inputs.iter().map(|i| flow.active[i.index()]).collect();
+        let keeps = node.op.operator().keeps(&wanted);
+        keep[index] |= keeps.output();
+        if keeps.inputs() {
+            for input in &node.inputs {
+                keep[input.index()] = true;
+            }
+        }
+    }
+    keep
+}
+
+/// Why a plan cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// The input shapes do not fit the network.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// An input that is needed was given no shape.
+    #[error("input `{name}` was given no shape")]
+    NoShape {
+        /// Node.
+        name: String,
+    },
+    /// A gradient with respect to something that nothing wanted depends on.
+    #[error("nothing asked for depends on `{name}`, so it has no gradient")]
+    NoPath {
+        /// Node.
+        name: String,
+    },
+}

@@ -1,0 +1,235 @@
+//! Runs a plan: values forwards, gradients backwards.
+
+mod backward;
+mod packed;
+
+use std::sync::Arc;
+
+use binesh_kernels::{Cx, Isa, Threads};
+
+use crate::graph::NodeId;
+use crate::operator::{Operator, ReluRule};
+use crate::ops::Op;
+use crate::params::Params;
+use crate::plan::{Fused, Plan, Step};
+use crate::shape::Shape;
+use crate::tensor::{Tensor, View, ViewMut};
+use packed::PackedWeights;
+
+/// How to compute: instruction set and threads. Cheap to clone; sessions that share one share its threads.
+#[derive(Clone)]
+pub struct Runtime {
+    isa: Isa,
+    threads: Arc<Threads>,
+}
+
+impl Runtime {
+    /// This many threads, the best instruction set of the machine.
+    pub fn new(threads: usize) -> Runtime {
+        Runtime::with_isa(threads, Isa::detect())
+    }
+
+    /// This many threads and this instruction set.
+    pub fn with_isa(threads: usize, isa: Isa) -> Runtime {
+        Runtime { isa, threads: Arc::new(Threads::new(threads)) }
+    }
+
+    pub(crate) fn cx(&self) -> Cx<'_> {
+        Cx { isa: self.isa, threads: &self.threads }
+    }
+}
+
+/// The memory of a plan: values, gradients and packed weights, reused from run to run.
+pub struct Session {
+    plan: Plan,
+    runtime: Runtime,
+    slots: Vec<Vec<f32>>,
+    packed: PackedWeights,
+    grads: Vec<Option<Vec<f32>>>,
+    has_run: bool,
+}
+
+impl Session {
+    /// Allocates all forward memory.
+    pub fn new(plan: Plan, runtime: Runtime) -> Session {
+        let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
+        let grads = vec![None; plan.shapes.len()];
+        Session { plan, runtime, slots, packed: PackedWeights::default(), grads, has_run: false }
+    }
+
+    /// The plan it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Computes everything the plan wants. `inputs` are in the order of [`crate::Graph::inputs`], those that nothing
+    /// wanted depends on left out (see [`Session::inputs`]).
+    pub fn run(&mut self, params: &Params, inputs: &[View<'_>]) -> Result<(), InputError> {
+        self.check(params, inputs)?;
+        for (&id, input) in self.plan.inputs.iter().zip(inputs) {
+            let slot = slot(&self.plan, id);
+            self.slots[slot][..input.data().len()].copy_from_slice(input.data());
+        }
+        for at in 0..self.plan.steps.len() {
+            self.step(params, at);
+        }
+        self.has_run = true;
+        Ok(())
+    }
+
+    /// The inputs that [`Session::run`] takes, in order.
+    pub fn inputs(&self) -> &[NodeId] {
+        &self.plan.inputs
+    }
+
+    /// The value of a wanted node.
+    ///
+    /// # Panics
+    /// When the plan did not want it or nothing was run.
+    pub fn value(&self, id: NodeId) -> View<'_> {
+        assert!(self.has_run, "no value before `run`");
+        assert!(self.plan.want.contains(&id), "`{}` is not wanted by the plan", self.plan.graph.node(id).name);
+        value(&self.plan, &self.slots, id)
+    }
+
+    /// Computes the gradients that the plan was made for, of `sum(seed * value)` over the seeds, each for a wanted
+    /// node. A node that several seeds reach gets their sum.
+    pub fn backward(
+        &mut self,
+        params: &Params,
+        seeds: &[(NodeId, Tensor)],
+        rule: ReluRule,
+    ) -> Result<(), InputError> {
+        if !self.has_run {
+            return Err(InputError::NotRun);
+        }
+        for (id, seed) in seeds {
+            let (name, expected) = (self.plan.graph.node(*id).name.clone(), self.plan.shape(*id));
+            if !self.plan.want.contains(id) {
+                return Err(InputError::SeedNotWanted { name });
+            }
+            if seed.shape() != expected {
+                return Err(InputError::Shape { name, expected: expected.clone(), got: seed.shape().clone() });
+            }
+        }
+        self.check_params(params)?;
+        backward::run(self, params, seeds, rule);
+        Ok(())
+    }
+
+    /// The gradient with respect to a node of [`crate::Grads::Wrt`], after [`Session::backward`].
+    pub fn grad(&self, id: NodeId) -> Option<View<'_>> {
+        let data = self.grads[id.index()].as_ref()?;
+        Some(View::new(self.plan.shape(id), data))
+    }
+
+    fn check(&self, params: &Params, inputs: &[View<'_>]) -> Result<(), InputError> {
+        if inputs.len() != self.plan.inputs.len() {
+            return Err(InputError::Count { expected: self.plan.inputs.len(), got: inputs.len() });
+        }
+        for (&id, input) in self.plan.inputs.iter().zip(inputs) {
+            let expected = self.plan.shape(id);
+            if input.shape() != expected {
+                let name = self.plan.graph.node(id).name.clone();
+                return Err(InputError::Shape { name, expected: expected.clone(), got: input.shape().clone() });
+            }
+        }
+        self.check_params(params)
+    }
+
+    fn check_params(&self, params: &Params) -> Result<(), InputError> {
+        for &id in &self.plan.weights {
+            let (name, expected) = (&self.plan.graph.node(id).name, self.plan.shape(id));
+            match params.get(id) {
+                None => return Err(InputError::NoValue { name: name.clone() }),
+                Some(value) if value.shape() != expected => {
+                    let (expected, got) = (expected.clone(), value.shape().clone());
+                    return Err(InputError::Shape { name: name.clone(), expected, got });
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, params: &Params, at: usize) {
+        let step = &self.plan.steps[at];
+        let output = step.output();
+        let (slot, shape) = (slot(&self.plan, output), self.plan.shape(output));
+        // The output's slot is never one that the step reads, so it can be taken out while the others are borrowed.
+        let mut buffer = std::mem::take(&mut self.slots[slot]);
+        let y = ViewMut::new(shape, &mut buffer[..shape.len()]);
+        match step {
+            Step::Node(id) => {
+                let node = self.plan.graph.node(*id);
+                let inputs: Vec<View<'_>> =
+                    node.inputs.iter().map(|&i| operand(&self.plan, &self.slots, params, i)).collect();
+                node.op.operator().forward(self.runtime.cx(), &inputs, y);
+            }
+            Step::Fused(fused) => {
+                let Fused { anchor, residual, .. } = fused;
+                let x = operand(&self.plan, &self.slots, params, self.plan.graph.node(*anchor).inputs[0]);
+                let residual = residual.map(|id| value(&self.plan, &self.slots, id));
+                self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
+            }
+        }
+        self.slots[slot] = buffer;
+    }
+}
+
+fn slot(plan: &Plan, id: NodeId) -> usize {
+    plan.slot_of[id.index()].expect("the plan gives every value that is computed a slot")
+}
+
+/// A computed value.
+fn value<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], id: NodeId) -> View<'a> {
+    let shape: &Shape = plan.shape(id);
+    View::new(shape, &slots[slot(plan, id)][..shape.len()])
+}
+
+/// A computed value or a weight.
+fn operand<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], params: &'a Params, id: NodeId) -> View<'a> {
+    match &plan.graph.node(id).op {
+        Op::Param(_) => params.get(id).expect("`run` checked that every weight has a value").view(),
+        _ => value(plan, slots, id),
+    }
+}
+
+/// What a caller got wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// Another number of inputs.
+    #[error("the plan takes {expected} inputs but {got} were given")]
+    Count {
+        /// Inputs of the plan.
+        expected: usize,
+        /// Inputs given.
+        got: usize,
+    },
+    /// Another shape.
+    #[error("`{name}` has shape {expected} but the value given has {got}")]
+    Shape {
+        /// Node.
+        name: String,
+        /// Its shape.
+        expected: Shape,
+        /// The value's shape.
+        got: Shape,
+    },
+    /// A weight without a value.
+    #[error("the weight `{name}` has no value")]
+    NoValue {
+        /// Node.
+        name: String,
+    },
+    /// A seed for something that was not wanted.
+    #[error("`{name}` is not wanted by the plan, so its gradient cannot start there")]
+    SeedNotWanted {
+        /// Node.
+        name: String,
+    },
+    /// Gradients before values.
+    #[error("`run` comes before `backward`")]
+    NotRun,
+}
