@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::operator::Operator;
 use crate::ops::Op;
 use crate::shape::{Shape, ShapeError};
 
@@ -66,7 +65,11 @@ impl Graph {
                 op => op.operator().infer(&shapes),
             }
             .and_then(Shape::checked)
-            .map_err(|source| GraphError::Shape { name: name.clone(), op: op.operator().name(), source })?;
+            .map_err(|source| GraphError::Shape {
+                name: name.clone(),
+                op: op.operator().name(),
+                source,
+            })?;
         }
         let index = u32::try_from(self.nodes.len()).map_err(|_| GraphError::TooManyNodes)?;
         let id = NodeId(index);
@@ -146,11 +149,8 @@ impl Graph {
                 },
                 op => op.operator().infer(&given),
             };
-            let at = |source| GraphError::Shape {
-                name: node.name.clone(),
-                op: node.op.operator().name(),
-                source,
-            };
+            let at =
+                |source| GraphError::Shape { name: node.name.clone(), op: node.op.operator().name(), source };
             shapes.push(shape.and_then(Shape::checked).map_err(at)?);
         }
         Ok(shapes)

@@ -56,7 +56,9 @@ pub struct Layers {
 impl Layers {
     /// Appends a row.
     pub fn push(&mut self, layer: Layer) -> LayerId {
-        let id = LayerId(u32::try_from(self.rows.len()).expect("a graph numbers its nodes in 32 bits, and so its layers"));
+        let id = LayerId(
+            u32::try_from(self.rows.len()).expect("a graph numbers its nodes in 32 bits, and so its layers"),
+        );
         self.rows.push(layer);
         id
     }
@@ -91,7 +93,9 @@ impl Layers {
     /// The layer that owns a node: the one whose path is the longest beginning of the node's name.
     pub fn owner(&self, graph: &Graph, node: NodeId) -> Option<LayerId> {
         let name = &graph.node(node).name;
-        let inside = |path: &str| name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '#']));
+        let inside = |path: &str| {
+            name.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '#']))
+        };
         self.iter().filter(|(_, l)| inside(&l.path)).max_by_key(|(_, l)| l.path.len()).map(|(id, _)| id)
     }
 

@@ -7,8 +7,6 @@
 //! Nothing here reads a file, a clock or the environment, or prints.
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-mod check;
 mod graph;
 mod layers;
 mod operator;
@@ -19,13 +17,14 @@ mod session;
 mod shape;
 mod tensor;
 
-pub use binesh_kernels::{Cx, Isa, Threads};
+pub use binesh_kernels::binary::BinaryOp;
+pub use binesh_kernels::{Activation, Cx, Isa, Threads};
 pub use graph::{Graph, GraphError, Node, NodeId};
 pub use layers::{Call, Inbound, Layer, LayerId, Layers};
 pub use operator::{At, Keeps, Operator, ReluRule};
 pub use ops::Op;
 pub use params::Params;
 pub use plan::{Grads, Plan, PlanError, PlanSpec};
-pub use session::{InputError, Session};
+pub use session::{InputError, Runtime, Session};
 pub use shape::{MAX_ELEMENTS, Padding, Placed, Shape, ShapeError, Window};
 pub use tensor::{Tensor, View, ViewMut};

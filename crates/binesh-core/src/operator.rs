@@ -32,6 +32,11 @@ pub trait Operator {
         Keeps::Inputs
     }
 
+    /// How many of the last inputs are constants to this operator: they have no gradient.
+    fn constant_inputs(&self) -> usize {
+        0
+    }
+
     /// Multiply-adds of one forward pass.
     fn macs(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
         0

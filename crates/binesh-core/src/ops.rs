@@ -59,7 +59,7 @@ operators! {
     zero_pad2d::ZeroPad2d,
 }
 
-use binesh_kernels::{layout, pool};
+use binesh_kernels::pool;
 
 use crate::shape::{Shape, ShapeError, Window};
 use crate::tensor::{View, ViewMut};

@@ -5,8 +5,7 @@ mod slots;
 
 use std::sync::Arc;
 
-use crate::graph::{Graph, GraphError, NodeId};
-use crate::operator::Operator;
+use crate::graph::{Graph, GraphError, Node, NodeId};
 use crate::ops::Op;
 use crate::shape::Shape;
 
@@ -55,7 +54,9 @@ impl Step {
     pub(crate) fn reads(&self, graph: &Graph) -> Vec<NodeId> {
         let all = match self {
             Step::Node(id) => graph.node(*id).inputs.clone(),
-            Step::Fused(fused) => std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect(),
+            Step::Fused(fused) => {
+                std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect()
+            }
         };
         all.into_iter().filter(|&id| !is_weight(graph, id)).collect()
     }
@@ -93,13 +94,21 @@ pub(crate) struct Flow {
     pub(crate) differentiated: Vec<bool>,
 }
 
+impl Flow {
+    /// Per input of a node: its gradient is formed here.
+    pub(crate) fn wanted(&self, node: &Node) -> Vec<bool> {
+        let mut wanted: Vec<bool> = differentiable(node).iter().map(|i| self.active[i.index()]).collect();
+        wanted.resize(node.inputs.len(), false);
+        wanted
+    }
+}
+
 impl Plan {
     /// Makes a plan; fails when shapes do not fit or a gradient has no path.
     pub fn new(graph: &Arc<Graph>, spec: PlanSpec<'_>) -> Result<Plan, PlanError> {
         let shapes = graph.shapes(spec.inputs)?;
-        let needed = ancestors(graph, spec.want);
-        let inputs: Vec<NodeId> =
-            graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
+        let needed = ancestors(spec.want, graph, |node| &node.inputs);
+        let inputs: Vec<NodeId> = graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
         if let Some(&id) = inputs.iter().find(|id| !spec.inputs.iter().any(|(given, _)| given == *id)) {
             return Err(PlanError::NoShape { name: graph.node(id).name.clone() });
         }
@@ -107,10 +116,11 @@ impl Plan {
             Grads::None => &[],
             Grads::Wrt(wrt) => wrt,
         };
-        let flow = flow(graph, &needed, wrt);
-        if let Some(&id) = wrt.iter().find(|id| !needed[id.index()]) {
+        let reached = ancestors(spec.want, graph, differentiable);
+        if let Some(&id) = wrt.iter().find(|id| !reached[id.index()]) {
             return Err(PlanError::NoPath { name: graph.node(id).name.clone() });
         }
+        let flow = flow(graph, &reached, wrt);
         let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow);
         let keep = keep(graph, spec.want, &flow);
         let (slot_of, slots) = slots::assign(graph, &shapes, &inputs, &steps, &keep);
@@ -147,10 +157,13 @@ impl Plan {
     /// Multiply-adds of one forward pass.
     pub fn macs(&self) -> u64 {
         let of = |id: NodeId| macs(&self.graph, &self.shapes, id);
-        self.steps.iter().map(|step| match step {
-            Step::Node(id) => of(*id),
-            Step::Fused(fused) => of(fused.anchor),
-        }).sum()
+        self.steps
+            .iter()
+            .map(|step| match step {
+                Step::Node(id) => of(*id),
+                Step::Fused(fused) => of(fused.anchor),
+            })
+            .sum()
     }
 }
 
@@ -161,15 +174,20 @@ pub(crate) fn macs(graph: &Graph, shapes: &[Shape], id: NodeId) -> u64 {
     node.op.operator().macs(&inputs, &shapes[id.index()])
 }
 
-/// Per node: some wanted node is computed from it.
-fn ancestors(graph: &Graph, want: &[NodeId]) -> Vec<bool> {
+/// The inputs that a node has a gradient for.
+pub(crate) fn differentiable(node: &Node) -> &[NodeId] {
+    &node.inputs[..node.inputs.len() - node.op.operator().constant_inputs()]
+}
+
+/// Per node: some wanted node is reached from it through `inputs`.
+fn ancestors(want: &[NodeId], graph: &Graph, inputs: impl Fn(&Node) -> &[NodeId]) -> Vec<bool> {
     let mut needed = vec![false; graph.nodes().len()];
     for id in want {
         needed[id.index()] = true;
     }
     for (index, node) in graph.nodes().iter().enumerate().rev() {
         if needed[index] {
-            for input in &node.inputs {
+            for input in inputs(node) {
                 needed[input.index()] = true;
             }
         }
@@ -177,15 +195,15 @@ fn ancestors(graph: &Graph, want: &[NodeId]) -> Vec<bool> {
     needed
 }
 
-fn flow(graph: &Graph, needed: &[bool], wrt: &[NodeId]) -> Flow {
-    let mut active = vec![false; needed.len()];
-    let mut differentiated = vec![false; needed.len()];
+fn flow(graph: &Graph, reached: &[bool], wrt: &[NodeId]) -> Flow {
+    let mut active = vec![false; reached.len()];
+    let mut differentiated = vec![false; reached.len()];
     for id in wrt {
         active[id.index()] = true;
     }
     for (index, node) in graph.nodes().iter().enumerate() {
-        differentiated[index] = needed[index] && node.inputs.iter().any(|i| active[i.index()]);
-        active[index] = needed[index] && (active[index] || differentiated[index]);
+        differentiated[index] = reached[index] && differentiable(node).iter().any(|i| active[i.index()]);
+        active[index] = active[index] || differentiated[index];
     }
     Flow { active, differentiated }
 }
@@ -200,7 +218,7 @@ fn keep(graph: &Graph, want: &[NodeId], flow: &Flow) -> Vec<bool> {
         if !flow.differentiated[index] {
             continue;
         }
-        let wanted: Vec<bool> = node.inputs.iter().map(|i| flow.active[i.index()]).collect();
+        let wanted = flow.wanted(node);
         let keeps = node.op.operator().keeps(&wanted);
         keep[index] |= keeps.output();
         if keeps.inputs() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use binesh_kernels::{Cx, Isa, Threads};
 
 use crate::graph::NodeId;
-use crate::operator::{Operator, ReluRule};
+use crate::operator::ReluRule;
 use crate::ops::Op;
 use crate::params::Params;
 use crate::plan::{Fused, Plan, Step};
@@ -88,7 +88,11 @@ impl Session {
     /// When the plan did not want it or nothing was run.
     pub fn value(&self, id: NodeId) -> View<'_> {
         assert!(self.has_run, "no value before `run`");
-        assert!(self.plan.want.contains(&id), "`{}` is not wanted by the plan", self.plan.graph.node(id).name);
+        assert!(
+            self.plan.want.contains(&id),
+            "`{}` is not wanted by the plan",
+            self.plan.graph.node(id).name
+        );
         value(&self.plan, &self.slots, id)
     }
 
@@ -109,7 +113,11 @@ impl Session {
                 return Err(InputError::SeedNotWanted { name });
             }
             if seed.shape() != expected {
-                return Err(InputError::Shape { name, expected: expected.clone(), got: seed.shape().clone() });
+                return Err(InputError::Shape {
+                    name,
+                    expected: expected.clone(),
+                    got: seed.shape().clone(),
+                });
             }
         }
         self.check_params(params)?;
@@ -131,7 +139,11 @@ impl Session {
             let expected = self.plan.shape(id);
             if input.shape() != expected {
                 let name = self.plan.graph.node(id).name.clone();
-                return Err(InputError::Shape { name, expected: expected.clone(), got: input.shape().clone() });
+                return Err(InputError::Shape {
+                    name,
+                    expected: expected.clone(),
+                    got: input.shape().clone(),
+                });
             }
         }
         self.check_params(params)

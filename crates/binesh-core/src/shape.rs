@@ -221,6 +221,10 @@ mod tests {
         let e = Window::square(9, 1, Padding::Valid).place([4, 4]).unwrap_err();
         assert_eq!(e.to_string(), "window 9x9 is larger than the 4x4 input");
         assert!(Window::square(3, 0, Padding::Valid).place([4, 4]).is_err());
-        assert!(Window { dilation: [usize::MAX; 2], ..Window::square(3, 1, Padding::Same) }.place([4, 4]).is_err());
+        assert!(
+            Window { dilation: [usize::MAX; 2], ..Window::square(3, 1, Padding::Same) }
+                .place([4, 4])
+                .is_err()
+        );
     }
 }

@@ -14,7 +14,11 @@ impl Tensor {
     pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Result<Tensor, ShapeError> {
         let shape = shape.into().checked()?;
         if shape.len() != data.len() {
-            return Err(ShapeError::new(format!("{shape} needs {} values but {} were given", shape.len(), data.len())));
+            return Err(ShapeError::new(format!(
+                "{shape} needs {} values but {} were given",
+                shape.len(),
+                data.len()
+            )));
         }
         Ok(Tensor { shape, data })
     }

@@ -1,7 +1,8 @@
 //! Functions of two values with NumPy broadcasting. Keras `Add`, `Subtract`, `Multiply`, `Maximum`, `Minimum`; ONNX
 //! `Add`, `Sub`, `Mul`, `Div`, `Max`, `Min`, `Pow`.
 
-use binesh_kernels::{BinaryOp, Cx, binary};
+use binesh_kernels::binary::{self, BinaryOp};
+use binesh_kernels::Cx;
 
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};

@@ -1,7 +1,8 @@
 //! Fusion: batch norm folds into the product before it; residual and activation ride in its epilogue. Never across a
 //! wanted node, a node whose gradient is formed, or a value with a second reader.
 
-use binesh_kernels::{Activation, BinaryOp};
+use binesh_kernels::Activation;
+use binesh_kernels::binary::BinaryOp;
 
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
@@ -20,7 +21,13 @@ pub(crate) struct Fused {
 }
 
 /// The steps for all needed nodes, in an order in which every value is ready before it is read.
-pub(super) fn steps(graph: &Graph, shapes: &[Shape], needed: &[bool], want: &[NodeId], flow: &Flow) -> Vec<Step> {
+pub(super) fn steps(
+    graph: &Graph,
+    shapes: &[Shape],
+    needed: &[bool],
+    want: &[NodeId],
+    flow: &Flow,
+) -> Vec<Step> {
     let fusion = Fusion { graph, shapes, want, flow, readers: readers(graph, needed) };
     // Nodes that vanished into a chain, and chains at the node they end in.
     let mut absorbed = vec![false; shapes.len()];

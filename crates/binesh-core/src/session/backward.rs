@@ -1,7 +1,7 @@
 //! Gradients: the plan walked backwards, only along paths to something asked for.
 
 use crate::graph::NodeId;
-use crate::operator::{At, Operator, ReluRule};
+use crate::operator::{At, ReluRule};
 use crate::params::Params;
 use crate::plan::is_weight;
 use crate::session::{Session, operand};
@@ -34,7 +34,7 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
     let Session { plan, runtime, slots, grads, .. } = session;
     let node = plan.graph.node(id);
     let operator = node.op.operator();
-    let wanted: Vec<bool> = node.inputs.iter().map(|i| plan.flow.active[i.index()]).collect();
+    let wanted = plan.flow.wanted(node);
     let keeps = operator.keeps(&wanted);
     let view = |input: NodeId, kept: bool| {
         (kept || is_weight(&plan.graph, input)).then(|| operand(plan, slots, params, input))

@@ -47,9 +47,8 @@ impl PackedWeights {
             let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
             node.inputs[1..].iter().chain(norm)
         };
-        let fresh = |entry: &&mut Entry| {
-            entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)))
-        };
+        let fresh =
+            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
         let (xs, ws) = (x.shape(), plan.shape(node.inputs[1]));
         if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
             let versions = weights().map(|&id| params.version(id)).collect();
@@ -64,7 +63,9 @@ impl PackedWeights {
         };
         let (x, y) = (x.data(), y.into_data());
         match (&node.op, kernel) {
-            (Op::Conv2d(op), Kernel::Conv2d(w)) => conv2d::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue),
+            (Op::Conv2d(op), Kernel::Conv2d(w)) => {
+                conv2d::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue)
+            }
             (Op::DepthwiseConv2d(op), Kernel::Depthwise(w)) => {
                 depthwise::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue);
             }
@@ -100,7 +101,11 @@ fn pack(plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>
     let kernel = match &node.op {
         Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(&op.placed(xs, ws), w, scale)),
         Op::DepthwiseConv2d(_) => {
-            let cycle = |scale: &[f32]| w.chunks(scale.len()).flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s).collect::<Vec<_>>()).collect();
+            let cycle = |scale: &[f32]| {
+                w.chunks(scale.len())
+                    .flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s).collect::<Vec<_>>())
+                    .collect()
+            };
             Kernel::Depthwise(scale.map_or_else(|| w.to_vec(), cycle))
         }
         Op::Dense(_) => Kernel::Dense(matmul::pack(ws.dims()[0], ws.dims()[1], w, scale)),
