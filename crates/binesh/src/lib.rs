@@ -1,2 +1,4 @@
 //! Pretrained convolutional networks: load, predict, look inside.
 #![forbid(unsafe_code)]
+
+pub mod report;
