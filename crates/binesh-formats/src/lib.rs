@@ -5,7 +5,9 @@ mod archive;
 mod error;
 mod limits;
 pub mod meta;
+mod network;
 pub mod npy;
 
 pub use error::{FormatError, Place};
 pub use limits::Limits;
+pub use network::{Kind, Network};
