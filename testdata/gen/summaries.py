@@ -187,6 +187,19 @@ def keras3():
     trainable = [{"show_trainable": True, "terminal_columns": n} for n in (80, 124, 200)]
     emit("two_eyes", model, {}, {"expand_nested": True}, *both[2:], *widths, *trainable)
 
+    # The graph that the tests of `Summary::of` build by hand: a shared layer and a frozen nested model.
+    fresh()
+    left, right = Input((8, 8, 3), name="left"), Input((8, 8, 3), name="right")
+    shared = layers.Conv2D(4, 3, padding="same", name="shared")
+    tower_in = Input((8, 8, 4), name="tower_in")
+    tower_out = layers.GlobalAveragePooling2D(name="gap")(layers.BatchNormalization(name="bn")(tower_in))
+    tower = Model(tower_in, tower_out, name="tower")
+    tower.trainable = False
+    b = layers.GlobalMaxPooling2D(name="gmp")(shared(right))
+    both_eyes = layers.Add(name="add")([tower(shared(left)), b])
+    model = Model([left, right], layers.Dense(3, name="classes")(both_eyes), name="frozen_tower")
+    emit("frozen_tower", model, {"expand_nested": True, "show_trainable": True})
+
     # One layer, twice in a row: Keras 3 takes that for a graph.
     fresh()
     x, twice = Input((8,)), layers.Dense(8, name="twice")

@@ -1,6 +1,6 @@
 //! What a run tells its user, as text and as JSON.
 //!
-//! A report is plain data that the rest of the library fills in; nothing here runs a network or reads a file.
+//! A report is plain data about a network; nothing here runs one or reads a file.
 
 mod boxed;
 pub mod summary;

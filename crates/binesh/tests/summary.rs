@@ -52,7 +52,7 @@ fn tables_of_keras_2_0_8() {
 #[test]
 fn tables_of_keras_3() {
     let goldens = goldens("k3_");
-    assert_eq!(goldens.len(), 19);
+    assert_eq!(goldens.len(), 20);
     for golden in goldens {
         for case in &golden.cases {
             let on = |name: &str| case.get(name).is_some_and(|v| v.as_bool().unwrap());

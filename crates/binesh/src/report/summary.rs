@@ -1,10 +1,11 @@
 //! The summary table of a model: what its layers are, what they put out, and how many parameters they hold.
 //!
-//! A [`Summary`] is plain data. It is drawn as Keras 2.0.8 did ([`Summary::keras2`]), as Keras 3 does
+//! A [`Summary`] is plain data, made from a network by [`Summary::of`]. It is drawn as Keras 2.0.8 did ([`Summary::keras2`]), as Keras 3 does
 //! ([`Summary::keras3`], with columns of our own on request), or given as JSON ([`Summary::json`]).
 
 mod keras2;
 mod keras3;
+mod of;
 
 use serde::{Deserialize, Serialize};
 
