@@ -1,5 +1,7 @@
 //! Dense `f32` arrays: one that owns its values, and two that borrow them.
 
+use binesh_kernels::{Cx, Isa, Threads, layout};
+
 use crate::shape::{Shape, ShapeError};
 
 /// Dense f32, contiguous, row-major (the last axis is adjacent in memory). No strides, no dtype, no device.
@@ -53,6 +55,19 @@ impl Tensor {
     /// Gives the values up.
     pub fn into_data(self) -> Vec<f32> {
         self.data
+    }
+
+    /// A copy whose axis `i` is this tensor's axis `axes[i]`.
+    ///
+    /// # Panics
+    /// When `axes` is not an order of the axes.
+    pub fn permuted(&self, axes: &[usize]) -> Tensor {
+        let threads = Threads::new(1);
+        let cx = Cx { isa: Isa::detect(), threads: &threads };
+        let dims: Vec<usize> = axes.iter().map(|&axis| self.shape.dims()[axis]).collect();
+        let mut data = vec![0.0; self.data.len()];
+        layout::permute(cx, &self.data, self.shape.dims(), axes, &mut data);
+        Tensor { shape: dims.into(), data }
     }
 
     /// Borrows the whole tensor.

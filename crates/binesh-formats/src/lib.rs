@@ -7,6 +7,7 @@ mod limits;
 pub mod meta;
 mod network;
 pub mod npy;
+pub mod safetensors;
 
 pub use error::{FormatError, Place};
 pub use limits::Limits;
