@@ -52,12 +52,12 @@ pub enum Fit {
     /// Resize so that the photo covers `size / ratio`, then cut the center: torchvision `Resize` + `CenterCrop`, timm `crop_pct`.
     CenterCrop {
         /// Share of the resized side that is kept, in `(0, 1]`: 0.875 is 224 of 256.
-        ratio: f32,
+        ratio: f64,
     },
     /// Cut a centered square of `ratio` times the shorter side, then resize: TensorFlow's EfficientNet (`224 / (224 + 32)`).
     CropThenResize {
         /// Share of the shorter side that is kept, in `(0, 1]`.
-        ratio: f32,
+        ratio: f64,
     },
 }
 
@@ -145,7 +145,7 @@ pub enum PreprocessError {
     },
     /// A crop ratio outside `(0, 1]`.
     #[error("preprocessing: crop ratio {0} is not between 0 and 1")]
-    Ratio(f32),
+    Ratio(f64),
     /// A scaling mode that does not go with the channels.
     #[error("preprocessing: scaling `{scaling}` does not go with {color} input")]
     ScalingColor {
@@ -468,7 +468,7 @@ mod tests {
             "preprocessing: input size 0 x 8 is not between 1 and 16384",
         );
         rejects(
-            Preprocess { fit: Fit::CenterCrop { ratio: f32::NAN }, ..p() },
+            Preprocess { fit: Fit::CenterCrop { ratio: f64::NAN }, ..p() },
             "preprocessing: crop ratio NaN is not between 0 and 1",
         );
         rejects(

@@ -1,5 +1,6 @@
 //! Pretrained convolutional networks: load, predict, look inside.
 #![forbid(unsafe_code)]
 
+pub mod image;
 pub mod report;
 pub mod zoo;

@@ -1,0 +1,188 @@
+//! From pictures to the network's input, as its [`Preprocess`] says, and back to pixels for display.
+
+use super::resample::{resize_pil_window, resize_tf};
+use super::{Color, Fit, ImageError, Interpolation, Picture, Preprocess, Scaling};
+
+/// The input tensor of a batch of pictures.
+///
+/// # Shapes
+/// n pictures of any size -> `[N, H, W, C]`, with `[H, W] = preprocess.size` and C = 3 or 1
+pub fn to_tensor(
+    pictures: &[Picture],
+    preprocess: &Preprocess,
+) -> Result<(Vec<f32>, [usize; 4]), ImageError> {
+    preprocess.check()?;
+    let [h, w] = preprocess.size;
+    let c = preprocess.channels();
+    let values = Values::of(preprocess);
+    let mut x = Vec::with_capacity(pictures.len() * h * w * c);
+    for picture in pictures {
+        let picture = if c == 1 { picture.to_gray() } else { picture.to_rgb() };
+        match resized(&picture, preprocess) {
+            Resized::Bytes(picture) => {
+                values.extend(&mut x, picture.pixels().iter().map(|&v| f32::from(v)), c)
+            }
+            Resized::Floats(floats) => values.extend(&mut x, floats.into_iter(), c),
+        }
+    }
+    Ok((x, [pictures.len(), h, w, c]))
+}
+
+/// The picture a network was given, as it saw it: one `[H, W, C]` of [`to_tensor`]'s result back to 8 bits.
+///
+/// # Shapes
+/// x: `[H, W, C]` -> H x W, RGB or gray
+///
+/// # Panics
+/// If `x` has not `H * W * C` values for `preprocess.size`.
+pub fn deprocess(x: &[f32], preprocess: &Preprocess) -> Result<Picture, ImageError> {
+    preprocess.check()?;
+    let [h, w] = preprocess.size;
+    let c = preprocess.channels();
+    assert_eq!(x.len(), h * w * c, "expected {h} x {w} x {c} values");
+    let values = Values::of(preprocess);
+    let mut pixels = vec![0; x.len()];
+    for (pixel, x) in pixels.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
+        for (k, &x) in x.iter().enumerate() {
+            pixel[values.source(k, c)] = values.undo(k, x).round() as u8;
+        }
+    }
+    Ok(Picture { height: h, width: w, channels: c, pixels })
+}
+
+enum Resized {
+    Bytes(Picture),
+    Floats(Vec<f32>),
+}
+
+fn resized(picture: &Picture, preprocess: &Preprocess) -> Resized {
+    let [h, w] = preprocess.size;
+    let (height, width) = (picture.height(), picture.width());
+    match preprocess.fit {
+        Fit::CropToAspect => {
+            // Keras `smart_resize` and `load_img(keep_aspect_ratio=True)` round down alike.
+            let extent = [(width * h / w).clamp(1, height), (height * w / h).clamp(1, width)];
+            let origin = [(height - extent[0]) / 2, (width - extent[1]) / 2];
+            window(picture, origin, extent, preprocess)
+        }
+        Fit::CropThenResize { ratio } => {
+            let side = ((ratio * height.min(width) as f64) as usize).max(1);
+            let origin = [(height - side).div_ceil(2), (width - side).div_ceil(2)];
+            let cut = picture.crop(origin[0], origin[1], side, side);
+            window(&cut, [0, 0], [side, side], preprocess)
+        }
+        Fit::CenterCrop { ratio } => {
+            let [box_h, box_w] = [h, w].map(|s| ((s as f64 / ratio) as usize).max(s));
+            // The picture's narrower direction takes the box's side, the other follows, rounded down (torchvision `Resize`).
+            let cover = if width * box_h >= height * box_w {
+                [box_h, (box_h * width / height).max(box_w)]
+            } else {
+                [(box_w * height / width).max(box_h), box_w]
+            };
+            // torchvision `CenterCrop` rounds halves to even, as Python does.
+            let origin =
+                [cover[0] - h, cover[1] - w].map(|spare| (spare as f64 / 2.0).round_ties_even() as usize);
+            let covered = Preprocess { size: cover, ..preprocess.clone() };
+            match window(picture, [0, 0], [height, width], &covered) {
+                Resized::Bytes(p) => Resized::Bytes(p.crop(origin[0], origin[1], h, w)),
+                Resized::Floats(x) => Resized::Floats(crop(&x, cover[1], picture.channels(), origin, [h, w])),
+            }
+        }
+        _ => window(picture, [0, 0], [height, width], preprocess),
+    }
+}
+
+/// The window of `extent` at `origin`, resized to `preprocess.size`.
+fn window(picture: &Picture, origin: [usize; 2], extent: [usize; 2], preprocess: &Preprocess) -> Resized {
+    let interpolation = preprocess.interpolation;
+    if !is_tf(interpolation) {
+        return Resized::Bytes(resize_pil_window(picture, origin, extent, preprocess.size, interpolation));
+    }
+    let cut;
+    let picture = if extent == [picture.height(), picture.width()] {
+        picture
+    } else {
+        cut = picture.crop(origin[0], origin[1], extent[0], extent[1]);
+        &cut
+    };
+    let shape = [extent[0], extent[1], picture.channels()];
+    Resized::Floats(resize_tf(picture.pixels(), shape, preprocess.size, interpolation))
+}
+
+fn is_tf(interpolation: Interpolation) -> bool {
+    matches!(
+        interpolation,
+        Interpolation::TfNearest
+            | Interpolation::TfBilinear
+            | Interpolation::TfBilinearAntialias
+            | Interpolation::TfBicubic
+            | Interpolation::TfBicubicAntialias
+    )
+}
+
+fn crop(x: &[f32], width: usize, c: usize, origin: [usize; 2], size: [usize; 2]) -> Vec<f32> {
+    let cut = origin[1] * c..(origin[1] + size[1]) * c;
+    x.chunks_exact(width * c)
+        .skip(origin[0])
+        .take(size[0])
+        .flat_map(|row| &row[cut.clone()])
+        .copied()
+        .collect()
+}
+
+/// A scaling mode as arithmetic: `(x / unit - mean) / std`, channel by channel, the steps in Keras's order.
+struct Values {
+    reversed: bool,
+    unit: f32,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+impl Values {
+    /// `preprocess` has been checked, so lists have one or C values.
+    fn of(preprocess: &Preprocess) -> Values {
+        let spread = |v: &[f32]| std::array::from_fn(|k| *v.get(k).unwrap_or(&v[0]));
+        let reversed = preprocess.color == Color::Bgr;
+        let order = |[r, g, b]: [f32; 3]| if reversed { [b, g, r] } else { [r, g, b] };
+        let plain = Values { reversed, unit: 1.0, mean: [0.0; 3], std: [1.0; 3] };
+        match &preprocess.scaling {
+            Scaling::Unit => Values { unit: 255.0, ..plain },
+            Scaling::Caffe => Values { reversed: true, mean: [103.939, 116.779, 123.68], ..plain },
+            Scaling::Tf => Values { unit: 127.5, mean: [1.0; 3], ..plain },
+            Scaling::Torch => Values {
+                unit: 255.0,
+                mean: order([0.485, 0.456, 0.406]),
+                std: order([0.229, 0.224, 0.225]),
+                ..plain
+            },
+            Scaling::MeanStd { mean, std } => Values { mean: spread(mean), std: spread(std), ..plain },
+            _ => plain,
+        }
+    }
+
+    /// The picture's channel behind the tensor's channel `k`.
+    fn source(&self, k: usize, c: usize) -> usize {
+        if self.reversed { c - 1 - k } else { k }
+    }
+
+    fn apply(&self, k: usize, x: f32) -> f32 {
+        (x / self.unit - self.mean[k]) / self.std[k]
+    }
+
+    fn undo(&self, k: usize, y: f32) -> f32 {
+        (y * self.std[k] + self.mean[k]) * self.unit
+    }
+
+    fn extend(&self, out: &mut Vec<f32>, values: impl Iterator<Item = f32>, c: usize) {
+        let mut pixel = [0.0; 3];
+        let mut k = 0;
+        for v in values {
+            pixel[k] = v;
+            k += 1;
+            if k == c {
+                k = 0;
+                out.extend((0..c).map(|j| self.apply(j, pixel[self.source(j, c)])));
+            }
+        }
+    }
+}
