@@ -43,11 +43,12 @@ def weight_name(variable):
     return re.sub(r":\d+$", "", variable.name).split("/")[-1]
 
 
-def random_value(r, variable):
+def random_value(r, layer, variable):
     """A value that leaves nothing trivially 0 or 1 and keeps activations near unit size."""
     name, shape = weight_name(variable), tuple(variable.shape)
-    if name == "kernel" or name.endswith("_kernel"):
-        fan_in = int(np.prod(shape[:-1])) if "depthwise" not in name else int(np.prod(shape[:2]))
+    if name.endswith("kernel"):
+        depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) or "depthwise" in name
+        fan_in = int(np.prod(shape[:2] if depthwise else shape[:-1]))
         return r.normal(0, (1.6 / fan_in) ** 0.5, shape)
     if name in ("variance", "moving_variance"):
         return r.uniform(0.5, 2.0, shape)
@@ -59,9 +60,13 @@ def random_value(r, variable):
 
 
 def randomise(model, r):
-    for variable in model.weights:
-        if "float" in str(variable.dtype):
-            variable.assign(random_value(r, variable).astype("float32"))
+    """New values for all weights, layer by layer; the states of random number generators stay."""
+    done = set()
+    for layer in model._flatten_layers():
+        for variable in [] if is_model(layer) else layer.weights:
+            if "float" in str(variable.dtype) and id(variable) not in done:
+                done.add(id(variable))
+                variable.assign(random_value(r, layer, variable).astype("float32"))
 
 
 def is_model(layer):
