@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod image;
+pub mod render;
 pub mod report;
 pub mod zoo;
