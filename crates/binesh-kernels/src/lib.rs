@@ -20,12 +20,15 @@ mod isa;
 pub mod layout;
 pub mod matmul;
 pub mod norm;
+mod outer;
 pub mod pool;
 pub mod prelu;
 pub mod reduce;
 pub mod resize;
+mod simd;
 pub mod softmax;
 mod threads;
+mod tile;
 mod window;
 
 pub use activation::Activation;

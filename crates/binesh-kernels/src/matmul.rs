@@ -1,17 +1,21 @@
 //! Matrix product `c = a b`, the dense layer. `a: [M, K]`, `b: [K, N]`, `c: [M, N]`, row-major.
 
+use crate::outer::Outer;
+use crate::simd::{Kernel, Simd};
+use crate::threads::SharedMut;
+use crate::tile::{PARALLEL_MACS, Panels, Rows, Store};
 use crate::{Cx, Epilogue};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
 #[derive(Clone, Debug)]
 pub struct PackedMatrix {
-    data: Vec<f32>,
+    panels: Panels,
 }
 
 impl PackedMatrix {
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        self.panels.bytes()
     }
 }
 
@@ -21,14 +25,16 @@ impl PackedMatrix {
 /// `b: [K, N]`, `scale: [N]`
 pub fn pack(k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatrix {
     assert_eq!(b.len(), k * n, "b length");
-    let mut data = b.to_vec();
     if let Some(scale) = scale {
         assert_eq!(scale.len(), n, "scale length");
-        for row in data.chunks_exact_mut(n.max(1)) {
-            row.iter_mut().zip(scale).for_each(|(w, s)| *w *= s);
-        }
     }
-    PackedMatrix { data }
+    let panels = Panels::pack([1, 1, k, n], |_, _, k, first, row| {
+        row.copy_from_slice(&b[k * n + first..][..row.len()]);
+        if let Some(scale) = scale {
+            row.iter_mut().zip(&scale[first..]).for_each(|(b, s)| *b *= s);
+        }
+    });
+    PackedMatrix { panels }
 }
 
 /// `c = activation(a b + bias + residual)`.
@@ -47,21 +53,15 @@ pub fn forward(
     epilogue: &Epilogue<'_>,
 ) {
     assert_eq!(a.len(), m * k, "a length");
-    assert_eq!(b.data.len(), k * n, "b length");
+    assert_eq!([b.panels.depth, b.panels.width], [k, n], "b packed for another shape");
     assert_eq!(c.len(), m * n, "c length");
     epilogue.check(n, c.len());
-    cx.threads.run_chunks(c, n, |i, c| {
-        c.fill(0.0);
-        for (a, b) in a[i * k..][..k].iter().zip(b.data.chunks_exact(n)) {
-            c.iter_mut().zip(b).for_each(|(c, b)| *c += a * b);
-        }
-        for (j, c) in c.iter_mut().enumerate() {
-            *c += epilogue.bias.map_or(0.0, |b| b[j]) + epilogue.residual.map_or(0.0, |r| r[i * n + j]);
-            if let Some(f) = epilogue.activation {
-                *c = f.apply(*c);
-            }
-        }
-    });
+    let locate = |m: usize, _: usize, taps: &mut [usize]| {
+        taps[0] = m * k;
+        m * n
+    };
+    // SAFETY: rows of `c` are `n` apart and `n` long.
+    unsafe { Rows { m, x: a, panels: &b.panels, locate, store: Store::Replace(*epilogue) }.run(cx, c) }
 }
 
 /// `da += dc b^T`.
@@ -72,12 +72,89 @@ pub fn backward_input(cx: Cx<'_>, m: usize, k: usize, n: usize, dc: &[f32], b: &
     assert_eq!(da.len(), m * k, "da length");
     assert_eq!(b.len(), k * n, "b length");
     assert_eq!(dc.len(), m * n, "dc length");
-    cx.threads.run_chunks(da, k, |i, da| {
-        let dc = &dc[i * n..][..n];
-        for (j, da) in da.iter_mut().enumerate() {
-            *da += b[j * n..][..n].iter().zip(dc).map(|(b, dc)| b * dc).sum::<f32>();
+    if da.is_empty() || n == 0 {
+        return;
+    }
+    let parallel = m * k * n >= PARALLEL_MACS && cx.threads.count() > 1;
+    let per_task = if parallel { DOT_ROWS } else { k.next_multiple_of(DOT_COLUMNS) };
+    let da = SharedMut::new(da);
+    let task = |i: usize| {
+        let rows = i * per_task..((i + 1) * per_task).min(k);
+        cx.isa.dispatch(Dots { m, k, n, dc, b, rows, da });
+    };
+    let tasks = k.div_ceil(per_task);
+    if parallel { cx.threads.run(tasks, task) } else { (0..tasks).for_each(task) }
+}
+
+/// Rows of `b` in a task.
+const DOT_ROWS: usize = 48;
+
+/// Rows of `dc` and of `b` in a tile: 12 sums, 4 + 1 operands in registers.
+const DOT_M: usize = 4;
+const DOT_COLUMNS: usize = 3;
+
+/// Some columns of `da`, as dot products of rows of `dc` and `b`: reads `b` as it lies, once if `m` is at most
+/// [`DOT_M`], where transposing it first would cost several times the product. The order of additions does not
+/// depend on `m`.
+struct Dots<'a> {
+    m: usize,
+    k: usize,
+    n: usize,
+    dc: &'a [f32],
+    b: &'a [f32],
+    /// Rows of `b`, columns of `da`.
+    rows: std::ops::Range<usize>,
+    da: SharedMut,
+}
+
+impl Kernel for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for row in self.rows.clone().step_by(DOT_COLUMNS) {
+            let mut i = 0;
+            while i < self.m {
+                match (self.m - i, self.rows.end - row) {
+                    (DOT_M.., DOT_COLUMNS..) => self.tile::<S, DOT_M, DOT_COLUMNS>(s, i, row),
+                    (DOT_M.., 2) => self.tile::<S, DOT_M, 2>(s, i, row),
+                    (DOT_M.., _) => self.tile::<S, DOT_M, 1>(s, i, row),
+                    (_, DOT_COLUMNS..) => self.tile::<S, 1, DOT_COLUMNS>(s, i, row),
+                    (_, 2) => self.tile::<S, 1, 2>(s, i, row),
+                    (_, _) => self.tile::<S, 1, 1>(s, i, row),
+                }
+                i += if self.m - i >= DOT_M { DOT_M } else { 1 };
+            }
         }
-    });
+    }
+}
+
+impl Dots<'_> {
+    #[inline(always)]
+    fn tile<S: Simd, const M: usize, const K: usize>(&self, s: S, i: usize, row: usize) {
+        let n = self.n;
+        let dc: [&[f32]; M] = std::array::from_fn(|r| &self.dc[(i + r) * n..][..n]);
+        let b: [&[f32]; K] = std::array::from_fn(|j| &self.b[(row + j) * n..][..n]);
+        let mut sums = [[s.splat(0.0); K]; M];
+        let whole = n / S::LANES * S::LANES;
+        for at in (0..whole).step_by(S::LANES) {
+            // SAFETY: every row has `n` values, and `at + LANES <= whole <= n`.
+            let load = |row: &[f32]| unsafe { s.load(row.as_ptr().add(at)) };
+            let b = b.map(load);
+            for (sums, dc) in sums.iter_mut().zip(dc) {
+                let dc = load(dc);
+                *sums = std::array::from_fn(|j| s.mul_add(dc, b[j], sums[j]));
+            }
+        }
+        for (r, (sums, dc)) in sums.iter().zip(dc).enumerate() {
+            for (j, (&sum, b)) in sums.iter().zip(b).enumerate() {
+                let tail: f32 = dc[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum();
+                // SAFETY: tasks cover different columns of `da`.
+                let da = unsafe { self.da.slice((i + r) * self.k + row + j, 1) };
+                da[0] += s.sum(sum) + tail;
+            }
+        }
+    }
 }
 
 /// `db += a^T dc`.
@@ -88,10 +165,9 @@ pub fn backward_kernel(cx: Cx<'_>, m: usize, k: usize, n: usize, a: &[f32], dc: 
     assert_eq!(a.len(), m * k, "a length");
     assert_eq!(db.len(), k * n, "db length");
     assert_eq!(dc.len(), m * n, "dc length");
-    cx.threads.run_chunks(db, n, |j, db| {
-        for i in 0..m {
-            let a = a[i * k + j];
-            db.iter_mut().zip(&dc[i * n..]).for_each(|(db, dc)| *db += a * dc);
-        }
-    });
+    let locate = |m: usize, _: usize, taps: &mut [usize]| {
+        taps[0] = m * k;
+        m * n
+    };
+    Outer { m, x: a, dy: dc, groups: 1, taps: 1, depth: k, width: n, locate }.run(cx, db);
 }

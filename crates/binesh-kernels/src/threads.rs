@@ -92,6 +92,11 @@ impl SharedMut {
         Self { start: data.as_mut_ptr(), len: data.len() }
     }
 
+    /// Address of a value, only to be prefetched: it may lie outside.
+    pub(crate) fn at(self, index: usize) -> *const f32 {
+        self.start.wrapping_add(index)
+    }
+
     /// The part `start..start + len`, which must be within the slice (checked).
     ///
     /// # Safety

@@ -1,6 +1,9 @@
 //! Two-dimensional convolution (cross-correlation, as every framework has it) with stride, dilation, groups and
 //! explicit padding. A transposed convolution is [`backward_input`].
 
+mod direct;
+
+use crate::tile::Panels;
 use crate::window::Axis;
 use crate::{Cx, Epilogue};
 
@@ -71,16 +74,25 @@ impl Conv2d {
     }
 }
 
-/// A kernel in the order the convolution reads it. Made by [`pack`].
+/// How a convolution is computed. The choice is made when the kernel is packed.
+#[derive(Clone, Debug)]
+enum Algorithm {
+    /// Rows times panels, for every geometry.
+    Direct(Panels),
+}
+
+/// A kernel in the order the convolution reads it. Made by [`pack`], for one geometry but any batch and map size.
 #[derive(Clone, Debug)]
 pub struct PackedKernel {
-    data: Vec<f32>,
+    algorithm: Algorithm,
 }
 
 impl PackedKernel {
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        match &self.algorithm {
+            Algorithm::Direct(panels) => panels.bytes(),
+        }
     }
 }
 
@@ -91,14 +103,10 @@ impl PackedKernel {
 pub fn pack(geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> PackedKernel {
     geom.check();
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
-    let mut data = w.to_vec();
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
-        for row in data.chunks_exact_mut(geom.cout) {
-            row.iter_mut().zip(scale).for_each(|(w, s)| *w *= s);
-        }
     }
-    PackedKernel { data }
+    PackedKernel { algorithm: Algorithm::Direct(direct::pack(geom, w, scale)) }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.
@@ -116,42 +124,19 @@ pub fn forward(
     geom.check();
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(y.len(), geom.y_len(), "y length");
-    assert_eq!(kernel.data.len(), geom.kernel_len(), "kernel length");
     epilogue.check(geom.cout, y.len());
-    if y.is_empty() {
-        return;
-    }
-    let g = *geom;
-    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    cx.threads.run_chunks(y, g.wo * g.cout, |row, y| {
-        let (n, oy) = (row / g.ho, row % g.ho);
-        y.fill(0.0);
-        for (ox, y) in y.chunks_exact_mut(g.cout).enumerate() {
-            for ky in g.rows().taps_inside(oy) {
-                let iy = oy * g.stride[0] + ky * g.dilation[0] - g.pad[0];
-                for kx in g.columns().taps_inside(ox) {
-                    let ix = ox * g.stride[1] + kx * g.dilation[1] - g.pad[1];
-                    let x = &x[((n * g.h + iy) * g.w + ix) * g.cin..][..g.cin];
-                    for ci in 0..cig {
-                        let w = &kernel.data[((ky * g.kw + kx) * cig + ci) * g.cout..][..g.cout];
-                        for (group, (y, w)) in y.chunks_exact_mut(cog).zip(w.chunks_exact(cog)).enumerate() {
-                            let x = x[group * cig + ci];
-                            y.iter_mut().zip(w).for_each(|(y, w)| *y += x * w);
-                        }
-                    }
-                }
-            }
-            let at = (row * g.wo + ox) * g.cout;
-            for (co, y) in y.iter_mut().enumerate() {
-                let bias = epilogue.bias.map_or(0.0, |b| b[co]);
-                let residual = epilogue.residual.map_or(0.0, |r| r[at + co]);
-                *y += bias + residual;
-                if let Some(f) = epilogue.activation {
-                    *y = f.apply(*y);
-                }
-            }
+    match &kernel.algorithm {
+        Algorithm::Direct(panels) => {
+            let shape = [panels.groups, panels.taps, panels.depth, panels.width];
+            let [cig, cog] = [geom.cin, geom.cout].map(|c| c / geom.groups);
+            assert_eq!(
+                shape,
+                [geom.groups, geom.kh * geom.kw, cig, cog],
+                "kernel packed for another geometry"
+            );
+            direct::forward(cx, geom, x, panels, y, epilogue);
         }
-    });
+    }
 }
 
 /// `dx += ` the gradient with respect to the input; the transposed convolution of `dy`.
@@ -163,22 +148,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     assert_eq!(dx.len(), geom.x_len(), "dx length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
-    if dx.is_empty() {
-        return;
-    }
-    let g = *geom;
-    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    cx.threads.run_chunks(dx, g.h * g.w * g.cin, |n, dx| {
-        for (oy, ox, ky, iy, kx, ix) in windows(&g) {
-            let dy = &dy[((n * g.ho + oy) * g.wo + ox) * g.cout..][..g.cout];
-            let dx = &mut dx[(iy * g.w + ix) * g.cin..][..g.cin];
-            for (c, dx) in dx.iter_mut().enumerate() {
-                let (group, ci) = (c / cig, c % cig);
-                let w = &w[((ky * g.kw + kx) * cig + ci) * g.cout + group * cog..][..cog];
-                *dx += w.iter().zip(&dy[group * cog..]).map(|(w, dy)| w * dy).sum::<f32>();
-            }
-        }
-    });
+    direct::backward_input(cx, geom, dy, w, dx);
 }
 
 /// `dw += ` the gradient with respect to the kernel.
@@ -190,37 +160,5 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
-    if dw.is_empty() {
-        return;
-    }
-    let g = *geom;
-    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    cx.threads.run_chunks(dw, cig * g.cout, |tap, dw| {
-        let (ky, kx) = (tap / g.kw, tap % g.kw);
-        for n in 0..g.n {
-            for oy in 0..g.ho {
-                let Some(iy) = g.rows().position(oy, ky) else { continue };
-                for ox in 0..g.wo {
-                    let Some(ix) = g.columns().position(ox, kx) else { continue };
-                    let dy = &dy[((n * g.ho + oy) * g.wo + ox) * g.cout..][..g.cout];
-                    let x = &x[((n * g.h + iy) * g.w + ix) * g.cin..][..g.cin];
-                    for (ci, dw) in dw.chunks_exact_mut(g.cout).enumerate() {
-                        for (co, (dw, dy)) in dw.iter_mut().zip(dy).enumerate() {
-                            *dw += x[co / cog * cig + ci] * dy;
-                        }
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// Every (oy, ox, ky, iy, kx, ix) whose input position is inside.
-fn windows(g: &Conv2d) -> impl Iterator<Item = (usize, usize, usize, usize, usize, usize)> + use<> {
-    let g = *g;
-    (0..g.ho * g.wo * g.kh * g.kw).filter_map(move |i| {
-        let (kx, ky) = (i % g.kw, i / g.kw % g.kh);
-        let (ox, oy) = (i / (g.kw * g.kh) % g.wo, i / (g.kw * g.kh * g.wo));
-        Some((oy, ox, ky, g.rows().position(oy, ky)?, kx, g.columns().position(ox, kx)?))
-    })
+    direct::backward_kernel(cx, geom, x, dy, dw);
 }

@@ -1,0 +1,376 @@
+//! The register tile under convolution and dense layers: 6 rows by 16 output channels. And [`Rows`], the loops around it.
+//!
+//! Rows of the left operand are read where they lie, through a table of row pointers per filter tap; a pointer into
+//! the padding goes to a buffer of zeros, so the inner loop knows neither padding nor stride. Weights are packed
+//! once in panels of 16 output channels.
+//!
+//! Every output is summed in the order tap, input channel, whatever the tile it falls in: one picture gives the same
+//! bits alone as within a batch.
+
+use std::ops::Range;
+
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd};
+use crate::threads::SharedMut;
+use crate::{Activation, Cx, Epilogue, activation};
+
+/// Output channels of a panel: two vectors.
+pub(crate) const PANEL: usize = 16;
+
+/// Rows of a tile. 6 rows of two vectors are 12 accumulators; with two vectors of weights and one broadcast value
+/// that is 15 of the 16 registers.
+pub(crate) const ROWS: usize = 6;
+
+/// Rows of a block, the unit of work: its rows stay in the second-level cache while all panels pass over them.
+const BLOCK_ROWS: usize = 96;
+
+/// Weights below this many bytes stay in the second-level cache themselves: then rows go outside, panels inside.
+const CACHED_WEIGHTS: usize = 280 * 1024;
+
+/// Multiply-adds worth handing to another thread, which costs about ten microseconds.
+pub(crate) const PARALLEL_MACS: usize = 1 << 20;
+
+/// Where an offset would lie in the padding.
+pub(crate) const PADDING: usize = usize::MAX;
+
+/// Weights in panels: for each group, for each 16 of its output channels, `[taps * depth][16]`, zero where there
+/// are fewer.
+#[derive(Clone, Debug)]
+pub(crate) struct Panels {
+    data: Vec<f32>,
+    pub(crate) groups: usize,
+    /// Filter taps.
+    pub(crate) taps: usize,
+    /// Values read at each tap.
+    pub(crate) depth: usize,
+    /// Output channels of a group.
+    pub(crate) width: usize,
+}
+
+impl Panels {
+    /// `at(group, tap, k, columns)` writes weights of the first columns of a panel: those of the group's output channels
+    /// `first..first + columns.len()`.
+    pub(crate) fn pack(
+        [groups, taps, depth, width]: [usize; 4],
+        fill: impl Fn(usize, usize, usize, usize, &mut [f32]),
+    ) -> Self {
+        let mut data = vec![0.0; groups * width.div_ceil(PANEL) * taps * depth * PANEL];
+        let mut rows = data.chunks_exact_mut(PANEL);
+        for group in 0..groups {
+            for first in (0..width).step_by(PANEL) {
+                for tap in 0..taps {
+                    for k in 0..depth {
+                        let row = rows.next().expect("counted above");
+                        fill(group, tap, k, first, &mut row[..PANEL.min(width - first)]);
+                    }
+                }
+            }
+        }
+        Self { data, groups, taps, depth, width }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.data.as_slice())
+    }
+
+    fn per_group(&self) -> usize {
+        self.width.div_ceil(PANEL)
+    }
+
+    fn panel(&self, group: usize, panel: usize) -> &[f32] {
+        let len = self.taps * self.depth * PANEL;
+        &self.data[(group * self.per_group() + panel) * len..][..len]
+    }
+}
+
+/// Whether the result replaces what is in `y`, through an epilogue, or is added to it.
+#[derive(Clone, Copy)]
+pub(crate) enum Store<'a> {
+    Replace(Epilogue<'a>),
+    Add,
+}
+
+/// `y[out(m) + c] = sum over taps t and depth k of x[in(m, t) + k] * panel[t, k, c]`.
+///
+/// `locate(m, group, taps)` writes the offset into `x` of row `m` at each tap, or [`PADDING`], and returns the
+/// offset of row `m` in `y`; offsets of different (m, group) must be at least `width` apart.
+pub(crate) struct Rows<'a, L> {
+    pub(crate) m: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) panels: &'a Panels,
+    pub(crate) locate: L,
+    pub(crate) store: Store<'a>,
+}
+
+impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
+    /// # Safety
+    /// `locate` gives output offsets whose ranges of `width` values do not overlap.
+    pub(crate) unsafe fn run(&self, cx: Cx<'_>, y: &mut [f32]) {
+        let Self { m, panels, .. } = *self;
+        if m == 0 || y.is_empty() {
+            return;
+        }
+        let zeros = vec![0.0; panels.depth];
+        let blocks = m.div_ceil(BLOCK_ROWS);
+        // Blocks of equal size rather than full ones and a rest.
+        let block_rows = m.div_ceil(ROWS).div_ceil(blocks) * ROWS;
+        let blocks = m.div_ceil(block_rows);
+        let macs = m * panels.groups * panels.width * panels.taps * panels.depth;
+        let parallel = macs >= PARALLEL_MACS && cx.threads.count() > 1;
+        // Enough tasks for all threads to finish together.
+        let wanted = if parallel { cx.threads.count() * 4 } else { 1 };
+        let per_group = panels.per_group();
+        let splits = wanted.div_ceil(blocks * panels.groups).min(per_group);
+        let per_split = per_group.div_ceil(splits);
+        let splits = per_group.div_ceil(per_split);
+        let y = SharedMut::new(y);
+        let task = |i: usize| {
+            let (split, block, group) = (i % splits, i / splits % blocks, i / splits / blocks);
+            let rows = block * block_rows..((block + 1) * block_rows).min(m);
+            let panels = split * per_split..((split + 1) * per_split).min(per_group);
+            self.block(cx.isa, &zeros, group, rows, panels, y);
+        };
+        let tasks = splits * blocks * panels.groups;
+        if parallel { cx.threads.run(tasks, task) } else { (0..tasks).for_each(task) }
+    }
+
+    fn block(
+        &self,
+        isa: Isa,
+        zeros: &[f32],
+        group: usize,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        y: SharedMut,
+    ) {
+        let Panels { taps, depth, .. } = *self.panels;
+        let tiles = rows.len().div_ceil(ROWS);
+        let mut table = vec![zeros.as_ptr(); tiles * taps * ROWS];
+        let mut outputs = vec![0; rows.len()];
+        let mut offsets = vec![PADDING; taps];
+        for (i, m) in rows.enumerate() {
+            outputs[i] = (self.locate)(m, group, &mut offsets);
+            for (tap, &offset) in offsets.iter().enumerate() {
+                if offset != PADDING {
+                    table[(i / ROWS * taps + tap) * ROWS + i % ROWS] = self.x[offset..][..depth].as_ptr();
+                }
+            }
+        }
+        let all = self.panels;
+        isa.dispatch(Block {
+            isa,
+            table: &table,
+            outputs: &outputs,
+            all,
+            group,
+            panels,
+            store: self.store,
+            y,
+        });
+    }
+}
+
+/// Some rows times some panels. Not generic over how the rows were found, so that it is compiled once per set.
+struct Block<'a> {
+    isa: Isa,
+    /// `[tiles][taps][ROWS]`: each leads to `depth` values of `x` or of zeros.
+    table: &'a [*const f32],
+    /// Where each row begins in `y`.
+    outputs: &'a [usize],
+    all: &'a Panels,
+    group: usize,
+    panels: Range<usize>,
+    store: Store<'a>,
+    y: SharedMut,
+}
+
+impl Kernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let tiles = self.outputs.len().div_ceil(ROWS);
+        // SAFETY: the table points at `depth` values of `x` or of zeros for every tap and row; output ranges do not
+        // overlap (promised to `Rows::run`), and each is written by one task.
+        unsafe {
+            if self.all.panel(self.group, 0).len() * 4 * self.panels.len() <= CACHED_WEIGHTS {
+                for tile in 0..tiles {
+                    for panel in self.panels.clone() {
+                        self.tile(panel, tile).run(s);
+                    }
+                }
+            } else {
+                for panel in self.panels.clone() {
+                    for tile in 0..tiles {
+                        self.tile(panel, tile).run(s);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn tile(&self, panel: usize, tile: usize) -> Tile<'_> {
+        let Self { all, outputs, .. } = *self;
+        Tile {
+            isa: self.isa,
+            rows: &self.table[tile * all.taps * ROWS..][..all.taps * ROWS],
+            depth: all.depth,
+            panel: all.panel(self.group, panel),
+            outputs: &outputs[tile * ROWS..outputs.len().min((tile + 1) * ROWS)],
+            first: panel * PANEL,
+            channel: self.group * all.width + panel * PANEL,
+            width: (all.width - panel * PANEL).min(PANEL),
+            store: self.store,
+            y: self.y,
+        }
+    }
+}
+
+/// Up to [`ROWS`] rows of one panel.
+struct Tile<'a> {
+    isa: Isa,
+    /// `[taps][ROWS]`
+    rows: &'a [*const f32],
+    depth: usize,
+    panel: &'a [f32],
+    /// Where each row begins in `y`, before `first` is added.
+    outputs: &'a [usize],
+    /// First output channel within the group, and overall.
+    first: usize,
+    channel: usize,
+    /// Output channels, at most [`PANEL`].
+    width: usize,
+    store: Store<'a>,
+    y: SharedMut,
+}
+
+impl Tile<'_> {
+    /// # Safety
+    /// Each pointer of `rows` leads to `depth` values, and nobody else uses the output ranges meanwhile.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(&self, s: S) {
+        // SAFETY: passed on.
+        unsafe {
+            match self.outputs.len() {
+                6 => self.rows::<S, 6>(s),
+                5 => self.rows::<S, 5>(s),
+                4 => self.rows::<S, 4>(s),
+                3 => self.rows::<S, 3>(s),
+                2 => self.rows::<S, 2>(s),
+                _ => self.rows::<S, 1>(s),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Tile::run`], and there are `R` outputs.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const R: usize>(&self, s: S) {
+        if self.width == PANEL {
+            for &output in &self.outputs[..R] {
+                s.prefetch(self.y.at(output + self.first));
+            }
+        }
+        // SAFETY: passed on; the panel holds `PANEL` weights for every tap and depth.
+        let sums = unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel) };
+        if self.width == PANEL {
+            for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
+                // SAFETY: rows of different outputs do not overlap, and this task owns them.
+                let y = unsafe { self.y.slice(output + self.first, PANEL) };
+                self.finish(s, *row, output + self.first, y);
+            }
+        } else {
+            self.rows_of_partial_panel::<S, R>(s, &sums);
+        }
+    }
+
+    #[inline(always)]
+    fn rows_of_partial_panel<S: Simd, const R: usize>(&self, s: S, sums: &[[S::V; 2]; R]) {
+        for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
+            let mut all = [0.0; PANEL];
+            s.store_slice(row[0], &mut all);
+            s.store_slice(row[1], &mut all[8..]);
+            // SAFETY: rows of different outputs do not overlap, and this task owns them.
+            let y = unsafe { self.y.slice(output + self.first, self.width) };
+            match &self.store {
+                Store::Add => y.iter_mut().zip(&all).for_each(|(y, sum)| *y += sum),
+                Store::Replace(epilogue) => {
+                    if let Some(bias) = epilogue.bias {
+                        all.iter_mut().zip(&bias[self.channel..][..self.width]).for_each(|(y, b)| *y += b);
+                    }
+                    if let Some(residual) = epilogue.residual {
+                        let residual = &residual[output + self.first..][..self.width];
+                        all.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+                    }
+                    if let Some(f) = epilogue.activation {
+                        activation::in_place(self.isa, f, &mut all);
+                    }
+                    y.copy_from_slice(&all[..self.width]);
+                }
+            }
+        }
+    }
+
+    /// Stores one row of a whole panel; `at` is its place in the output.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, mut row: [S::V; 2], at: usize, y: &mut [f32]) {
+        let Store::Replace(epilogue) = &self.store else {
+            s.store_slice(s.add(s.load_slice(y), row[0]), y);
+            s.store_slice(s.add(s.load_slice(&y[8..]), row[1]), &mut y[8..]);
+            return;
+        };
+        if let Some(bias) = epilogue.bias {
+            let bias = &bias[self.channel..][..PANEL];
+            row = [s.add(row[0], s.load_slice(bias)), s.add(row[1], s.load_slice(&bias[8..]))];
+        }
+        if let Some(residual) = epilogue.residual {
+            let residual = &residual[at..][..PANEL];
+            row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
+        }
+        if let Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) = epilogue.activation {
+            let (low, high) = (s.splat(0.0), s.splat(max));
+            row = [s.min(high, s.max(low, row[0])), s.min(high, s.max(low, row[1]))];
+        }
+        s.store_slice(row[0], y);
+        s.store_slice(row[1], &mut y[8..]);
+        match epilogue.activation {
+            None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
+            Some(f) => activation::in_place(self.isa, f, y),
+        }
+    }
+}
+
+/// The product of `R` rows with a panel.
+///
+/// # Safety
+/// For every tap, the first `R` of `ROWS` pointers lead to `depth` values.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const R: usize>(
+    s: S,
+    rows: &[*const f32],
+    depth: usize,
+    panel: &[f32],
+) -> [[S::V; 2]; R] {
+    const { assert!(2 * S::LANES == PANEL) }
+    assert_eq!(panel.len(), rows.len() / ROWS * depth * PANEL);
+    let mut sums = [[s.splat(0.0); 2]; R];
+    let mut b = panel.as_ptr();
+    for rows in rows.chunks_exact(ROWS) {
+        let rows: [*const f32; R] = std::array::from_fn(|r| rows[r]);
+        for k in 0..depth {
+            // SAFETY: k < depth; the panel has PANEL values for each of `taps * depth` steps, asserted above.
+            unsafe {
+                let (b0, b1) = (s.load(b), s.load(b.add(S::LANES)));
+                b = b.add(PANEL);
+                for r in 0..R {
+                    let a = s.splat(*rows[r].add(k));
+                    sums[r] = [s.mul_add(a, b0, sums[r][0]), s.mul_add(a, b1, sums[r][1])];
+                }
+            }
+        }
+    }
+    sums
+}

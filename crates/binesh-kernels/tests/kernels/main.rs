@@ -1,0 +1,8 @@
+//! Every kernel against a naive `f64` reference, on every instruction set and several thread counts.
+
+mod bilinear;
+mod elementwise;
+mod linear;
+mod pooling;
+mod reference;
+mod rows;
