@@ -6,7 +6,7 @@ use super::Simd;
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts; the first has 9 significant bits, so that its products with small whole numbers are exact.
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 355.0 / 512.0;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 
 /// `(n, r)` with `x = n ln 2 + r`, `|r| <= ln 2 / 2`.
