@@ -28,7 +28,7 @@ impl Conv2d {
             let [eh, ew] = self.window.size;
             return Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {eh}x{ew}")));
         }
-        if groups == 0 || cin % groups != 0 || cout % groups != 0 || cout == 0 {
+        if groups == 0 || !cin.is_multiple_of(groups) || !cout.is_multiple_of(groups) || cout == 0 {
             let text = format!("{cin} input and {cout} output channels do not divide into {groups} groups");
             return Err(ShapeError::new(text));
         }

@@ -30,7 +30,7 @@ impl Operator for Reshape {
         let unknown = self.target.iter().filter(|d| d.is_none()).count();
         let fits = match unknown {
             0 => known == values,
-            1 => known > 0 && values % known == 0,
+            1 => known > 0 && values.is_multiple_of(known),
             _ => return Err(ShapeError::new("only one extent of the target shape can be left open")),
         };
         if !fits {
