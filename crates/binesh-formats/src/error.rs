@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use binesh_core::GraphError;
+
 /// A file that could not be turned into a network, or written.
 ///
 /// Every variant says where ([`Place`]) and what; [`FormatError::hint`] holds the way out when it is known.
@@ -99,6 +101,14 @@ pub enum FormatError {
         /// The names on both sides.
         hint: Option<String>,
     },
+    /// The layers do not fit together: the graph says which and why.
+    #[error("{}{source}", .place.file_prefix())]
+    Network {
+        /// Where.
+        place: Box<Place>,
+        /// The graph's own error, which names the layer.
+        source: Box<GraphError>,
+    },
 }
 
 /// Where in a file: `model.h5: layer `block5_conv3` (Conv2D): `.
@@ -139,7 +149,7 @@ impl FormatError {
             | Self::MissingWeight { hint, .. }
             | Self::WrongShape { hint, .. }
             | Self::WeightCount { hint, .. } => hint.as_deref(),
-            Self::Io { .. } | Self::Limit { .. } => None,
+            Self::Io { .. } | Self::Limit { .. } | Self::Network { .. } => None,
         }
     }
 
@@ -176,7 +186,7 @@ impl FormatError {
             | Self::WeightCount { hint, .. } => {
                 hint.get_or_insert_with(|| text.into());
             }
-            Self::Io { .. } | Self::Limit { .. } => {}
+            Self::Io { .. } | Self::Limit { .. } | Self::Network { .. } => {}
         }
         self
     }
@@ -191,7 +201,8 @@ impl FormatError {
             | Self::Limit { place, .. }
             | Self::MissingWeight { place, .. }
             | Self::WrongShape { place, .. }
-            | Self::WeightCount { place, .. } => place,
+            | Self::WeightCount { place, .. }
+            | Self::Network { place, .. } => place,
         }
     }
 
@@ -204,7 +215,8 @@ impl FormatError {
             | Self::Limit { place, .. }
             | Self::MissingWeight { place, .. }
             | Self::WrongShape { place, .. }
-            | Self::WeightCount { place, .. } => place,
+            | Self::WeightCount { place, .. }
+            | Self::Network { place, .. } => place,
         }
     }
 

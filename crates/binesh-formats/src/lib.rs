@@ -3,6 +3,8 @@
 
 mod archive;
 mod error;
+mod format;
+mod keras;
 mod limits;
 pub mod meta;
 mod network;
@@ -10,5 +12,7 @@ pub mod npy;
 pub mod safetensors;
 
 pub use error::{FormatError, Place};
+pub use format::{FORMATS, Format, Load, load};
+pub use keras::load_keras;
 pub use limits::Limits;
-pub use network::{Kind, Network};
+pub use network::{Kind, LoadCx, LoadReport, Loaded, Network, UsedTensor};

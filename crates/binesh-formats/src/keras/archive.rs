@@ -1,0 +1,85 @@
+//! Reader of `.keras` archives: a zip of `metadata.json`, `config.json` and `model.weights.h5`. Knows nothing of networks.
+
+use serde_json::Value;
+
+use super::config;
+use crate::Limits;
+use crate::archive::Archive;
+use crate::error::FormatError;
+
+/// What a `.keras` archive holds, unpacked.
+#[derive(Debug)]
+pub(crate) struct KerasArchive {
+    /// `config.json`.
+    pub(crate) config: Vec<u8>,
+    /// `keras_version` of `metadata.json`.
+    pub(crate) keras_version: Option<String>,
+    /// `model.weights.h5`, an HDF5 file of its own.
+    pub(crate) weights: Vec<u8>,
+}
+
+impl KerasArchive {
+    /// Unpacks the three entries; assets are left alone.
+    pub(crate) fn open(bytes: &[u8], limits: &Limits) -> Result<Self, FormatError> {
+        let mut archive = Archive::open(bytes, limits)?;
+        if !archive.contains("config.json") {
+            return Err(FormatError::unsupported("a zip archive without `config.json`: not a `.keras` file"));
+        }
+        if archive.contains("model.weights.npz") {
+            return Err(FormatError::unsupported(
+                "a `.keras` file with `model.weights.npz` instead of `model.weights.h5`",
+            )
+            .with_hint("save the model with Keras's default `weights_format`, `h5`"));
+        }
+        let config = archive.read("config.json", limits.json_bytes)?;
+        let keras_version = if archive.contains("metadata.json") {
+            let metadata = config::parse_json(&archive.read("metadata.json", limits.json_bytes)?, limits)?;
+            metadata.get("keras_version").and_then(Value::as_str).map(str::to_owned)
+        } else {
+            None
+        };
+        let weights = archive.read("model.weights.h5", limits.file_bytes)?;
+        Ok(Self { config, keras_version, weights })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zip::CompressionMethod;
+
+    use super::*;
+    use crate::archive::tests::zip_of;
+
+    type Entries<'a> = &'a [(&'a str, &'a [u8])];
+
+    fn open(entries: Entries<'_>) -> Result<KerasArchive, FormatError> {
+        KerasArchive::open(&zip_of(entries, CompressionMethod::Stored), &Limits::default())
+    }
+
+    #[test]
+    fn the_three_entries() {
+        let archive = open(&[
+            ("metadata.json", br#"{"keras_version": "3.15.1", "date_saved": "2026-11-24@04:00:00"}"#),
+            ("config.json", b"{}"),
+            ("model.weights.h5", b"\x89HDF"),
+        ])
+        .unwrap();
+        assert_eq!(archive.keras_version.as_deref(), Some("3.15.1"));
+        assert_eq!((archive.config, archive.weights), (b"{}".to_vec(), b"\x89HDF".to_vec()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let cases: [(Entries<'_>, &str); 3] = [
+            (&[("a", b"")], "a zip archive without `config.json`: not a `.keras` file"),
+            (&[("config.json", b"{}")], "the archive has no entry `model.weights.h5`"),
+            (
+                &[("config.json", b"{}"), ("model.weights.npz", b"")],
+                "a `.keras` file with `model.weights.npz` instead of `model.weights.h5`",
+            ),
+        ];
+        for (entries, want) in cases {
+            assert_eq!(open(entries).unwrap_err().to_string(), want);
+        }
+    }
+}

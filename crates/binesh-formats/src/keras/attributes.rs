@@ -1,0 +1,270 @@
+//! Reading a layer's attributes: typed, with defaults, and without overlooking one that has a meaning.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::config::Attributes;
+use crate::error::FormatError;
+
+/// Attributes that do not change what a trained layer computes, whatever their value.
+const HARMLESS: &[&str] = &[
+    // Identity and bookkeeping.
+    "name",
+    "trainable",
+    "dtype",
+    "autocast",
+    "batch_input_shape",
+    "batch_shape",
+    "batch_size",
+    "input_shape",
+    "input_dim",
+    "input_dtype",
+    "input_length",
+    "optional",
+    "ragged",
+    "sparse",
+    "type_spec",
+    // Training only.
+    "activity_regularizer",
+    "b_constraint",
+    "b_regularizer",
+    "b_learning_rate_multiplier",
+    "beta_init",
+    "gamma_init",
+    "gamma_regularizer",
+    "beta_regularizer",
+    "init",
+    "momentum",
+    "noise_shape",
+    "renorm_clipping",
+    "renorm_momentum",
+    "seed",
+    "synchronized",
+    "W_constraint",
+    "W_learning_rate_multiplier",
+    "W_regularizer",
+    // How it is computed, not what.
+    "fused",
+    "virtual_batch_size",
+    "experimental_autocast",
+    "quantization_mode",
+    "lora_alpha",
+];
+
+const HARMLESS_ENDINGS: &[&str] = &["_initializer", "_regularizer", "_constraint"];
+
+/// The attributes of one layer. Every read is noted; [`Attrs::finish`] refuses what nobody read.
+#[derive(Debug)]
+pub(super) struct Attrs<'a> {
+    map: &'a Attributes,
+    read: RefCell<HashSet<&'a str>>,
+}
+
+impl<'a> Attrs<'a> {
+    pub(super) fn new(map: &'a Attributes) -> Self {
+        Self { map, read: RefCell::default() }
+    }
+
+    /// The value, unless absent or null.
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        let (name, value) = self.map.get_key_value(name)?;
+        self.read.borrow_mut().insert(name);
+        Some(value).filter(|v| !v.is_null())
+    }
+
+    /// Marks an attribute as known to change nothing here.
+    pub(super) fn ignore(&self, names: &[&str]) {
+        for name in names {
+            self.get(name);
+        }
+    }
+
+    /// Marks every attribute as known to change nothing here.
+    pub(super) fn ignore_all(&self) {
+        self.read.borrow_mut().extend(self.map.keys().map(String::as_str));
+    }
+
+    pub(super) fn str(&self, name: &str, default: &'a str) -> Result<&'a str, FormatError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::String(s)) => Ok(s),
+            Some(v) => Err(wrong(name, v, "a text")),
+        }
+    }
+
+    pub(super) fn bool(&self, name: &str, default: bool) -> Result<bool, FormatError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(b)) => Ok(*b),
+            // Keras 1 and NumPy write booleans as numbers now and then.
+            Some(v) if v.as_u64().is_some_and(|v| v < 2) => Ok(v.as_u64() == Some(1)),
+            Some(v) => Err(wrong(name, v, "a boolean")),
+        }
+    }
+
+    pub(super) fn f32(&self, name: &str, default: f32) -> Result<f32, FormatError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(v) => number(v).ok_or_else(|| wrong(name, v, "a number")),
+        }
+    }
+
+    /// A number or a list of numbers, of any depth, flattened.
+    pub(super) fn numbers(&self, name: &str) -> Result<Option<Vec<f32>>, FormatError> {
+        let Some(v) = self.get(name) else { return Ok(None) };
+        let mut flat = Vec::new();
+        flatten(v, &mut flat).ok_or_else(|| wrong(name, v, "a number or a list of numbers"))?;
+        Ok(Some(flat))
+    }
+
+    pub(super) fn usize(&self, name: &str) -> Result<usize, FormatError> {
+        let v = self.get(name).ok_or_else(|| absent(name))?;
+        whole(v).ok_or_else(|| wrong(name, v, "a whole number"))
+    }
+
+    pub(super) fn usize_or(&self, name: &str, default: usize) -> Result<usize, FormatError> {
+        if self.get(name).is_some() { self.usize(name) } else { Ok(default) }
+    }
+
+    /// One whole number for both, or two.
+    pub(super) fn pair(&self, name: &str) -> Result<Option<[usize; 2]>, FormatError> {
+        let Some(v) = self.get(name) else { return Ok(None) };
+        let pair = match v {
+            Value::Array(list) => match &list[..] {
+                [a, b] => whole(a).zip(whole(b)).map(|(a, b)| [a, b]),
+                [a] => whole(a).map(|a| [a, a]),
+                _ => None,
+            },
+            _ => whole(v).map(|a| [a, a]),
+        };
+        pair.map(Some).ok_or_else(|| wrong(name, v, "one or two whole numbers"))
+    }
+
+    /// One for all sides, one for each axis, or two for each axis: `[[top, bottom], [left, right]]`.
+    pub(super) fn sides(&self, name: &str, default: usize) -> Result<[[usize; 2]; 2], FormatError> {
+        let Some(v) = self.get(name) else { return Ok([[default; 2]; 2]) };
+        let side = |v: &Value| match v {
+            Value::Array(list) => match &list[..] {
+                [a, b] => whole(a).zip(whole(b)).map(|(a, b)| [a, b]),
+                _ => None,
+            },
+            _ => whole(v).map(|a| [a, a]),
+        };
+        let sides = match v {
+            Value::Array(list) => match &list[..] {
+                [a, b] => side(a).zip(side(b)).map(|(a, b)| [a, b]),
+                // Keras 1: top, bottom, left, right.
+                [a, b, c, d] => (|| Some([[whole(a)?, whole(b)?], [whole(c)?, whole(d)?]]))(),
+                _ => None,
+            },
+            _ => whole(v).map(|a| [[a, a], [a, a]]),
+        };
+        sides.ok_or_else(|| wrong(name, v, "the widths of four sides"))
+    }
+
+    /// A whole number that may be negative, or a list of them.
+    pub(super) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, FormatError> {
+        let Some(v) = self.get(name) else { return Ok(None) };
+        integers(v).map(Some).ok_or_else(|| wrong(name, v, "a whole number or a list of them"))
+    }
+
+    /// The single whole number, also when it is written as a list of one.
+    pub(super) fn axis(&self, name: &str, default: i64) -> Result<i64, FormatError> {
+        match self.integers(name)?.as_deref() {
+            None => Ok(default),
+            Some([axis]) => Ok(*axis),
+            Some(_) => Err(self.refuse(name)),
+        }
+    }
+
+    /// The attribute has a meaning that is not implemented.
+    pub(super) fn refuse(&self, name: &str) -> FormatError {
+        refused(name, self.map.get(name).unwrap_or(&Value::Null))
+    }
+
+    /// `Err` if an attribute has a value that nobody read and that might matter.
+    pub(super) fn finish(&self) -> Result<(), FormatError> {
+        let read = self.read.borrow();
+        let harmless =
+            |name: &str| HARMLESS.contains(&name) || HARMLESS_ENDINGS.iter().any(|e| name.ends_with(e));
+        let unread = |(name, value): &(&String, &Value)| {
+            !read.contains(name.as_str())
+                && !harmless(name)
+                && !value.is_null()
+                && **value != Value::Bool(false)
+        };
+        match self.map.iter().find(unread) {
+            Some((name, value)) => Err(refused(name, value)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refused(name: &str, value: &Value) -> FormatError {
+    FormatError::unsupported(format!("attribute `{name}` = `{}` is not supported", shortened(value)))
+}
+
+fn absent(name: &str) -> FormatError {
+    FormatError::malformed(format!("attribute `{name}` is missing"))
+}
+
+fn wrong(name: &str, value: &Value, expected: &str) -> FormatError {
+    FormatError::malformed(format!("attribute `{name}` = `{}` is not {expected}", shortened(value)))
+}
+
+/// JSON on one line, cut where a message would become unreadable.
+pub(super) fn shortened(value: &Value) -> String {
+    const MOST: usize = 80;
+    let text = value.to_string();
+    if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain("...".chars()).collect() }
+}
+
+/// A number, also inside Keras's wrappers for NumPy values and tensors.
+pub(super) fn number(v: &Value) -> Option<f32> {
+    match v {
+        Value::Number(n) => n.as_f64().map(|v| v as f32),
+        Value::Object(_) => number(unwrap(v)?),
+        Value::Array(list) if list.len() == 1 => number(&list[0]),
+        _ => None,
+    }
+}
+
+/// `{"class_name": "__numpy__", "config": {"value": ...}}` and its kin.
+pub(super) fn unwrap(v: &Value) -> Option<&Value> {
+    matches!(v.get("class_name")?.as_str()?, "__numpy__" | "__tensor__" | "__eager_tensor__" | "__tuple__")
+        .then(|| v.pointer("/config/value").or_else(|| v.get("items")))
+        .flatten()
+}
+
+/// A whole number; JSON of old Keras has `3.0` where 3 is meant.
+pub(super) fn whole(v: &Value) -> Option<usize> {
+    let n = integer(v)?;
+    usize::try_from(n).ok()
+}
+
+pub(super) fn integer(v: &Value) -> Option<i64> {
+    // 2^53: beyond it a float does not say which whole number it is.
+    let exact = |f: f64| (f.fract() == 0.0 && f.abs() < 9e15).then_some(f as i64);
+    v.as_i64().or_else(|| v.as_f64().and_then(exact))
+}
+
+pub(super) fn integers(v: &Value) -> Option<Vec<i64>> {
+    match v {
+        Value::Array(list) => list.iter().map(integer).collect(),
+        Value::Object(_) => integers(unwrap(v)?),
+        _ => Some(vec![integer(v)?]),
+    }
+}
+
+pub(super) fn flatten(v: &Value, to: &mut Vec<f32>) -> Option<()> {
+    match v {
+        Value::Array(list) => list.iter().try_for_each(|v| flatten(v, to)),
+        Value::Object(_) => flatten(unwrap(v)?, to),
+        _ => {
+            to.push(number(v)?);
+            Some(())
+        }
+    }
+}

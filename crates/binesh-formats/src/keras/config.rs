@@ -1,0 +1,488 @@
+//! Reader of Keras architectures: JSON text to plain records, whatever the dialect. Knows nothing of networks.
+//!
+//! Three dialects say the same. Keras 1 and 2 list the calls of a layer as `[[["x", 0, 0, {}]]]`; Keras 3 writes
+//! `{"args": [...], "kwargs": {...}}` with `__keras_tensor__` objects inside. A `Sequential` is a list of layers, or an
+//! object that holds the list. Attributes keep the file's names and values; [`super::keras1`] modernises old ones.
+
+use serde_json::{Map, Value};
+
+use super::keras1;
+use crate::Limits;
+use crate::error::FormatError;
+
+/// The attributes of a layer, by name.
+pub(crate) type Attributes = Map<String, Value>;
+
+/// A model: layers and how they are wired.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ModelConfig {
+    /// The class as the file spells it: `Sequential`, `Functional`, `Model`, or a subclass's name.
+    pub(crate) class: String,
+    /// `None` where Keras 1 wrote a bare list.
+    pub(crate) name: Option<String>,
+    pub(crate) trainable: Option<bool>,
+    pub(crate) layers: Vec<LayerConfig>,
+    pub(crate) wiring: Wiring,
+}
+
+/// How the layers of a model are connected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Wiring {
+    /// Each layer takes the one before.
+    Sequential {
+        /// The input's shape with the batch first, when the model was built without an input layer.
+        build_input_shape: Option<Value>,
+    },
+    /// Each layer says what it takes.
+    Functional { inputs: Vec<TensorRef>, outputs: Vec<TensorRef> },
+}
+
+/// A layer, or a model used as a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LayerConfig {
+    pub(crate) name: String,
+    /// The class as the file spells it.
+    pub(crate) class: String,
+    /// `keras.src.ops.numpy` for an operation of Keras 3 that is no layer.
+    pub(crate) module: Option<String>,
+    /// Empty for a nested model.
+    pub(crate) attributes: Attributes,
+    /// The model itself, when the layer is one.
+    pub(crate) nested: Option<Box<ModelConfig>>,
+    /// What it is applied to, once for each time it is applied. Empty in a `Sequential`.
+    pub(crate) calls: Vec<Call>,
+}
+
+/// One application of a layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) args: Vec<Arg>,
+    pub(crate) kwargs: Vec<(String, Arg)>,
+}
+
+/// An argument of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Arg {
+    Tensor(TensorRef),
+    /// A list that holds at least one tensor.
+    List(Vec<Arg>),
+    /// A list without tensors, or any other JSON value.
+    Value(Value),
+}
+
+/// The `tensor`-th output of the `node`-th call of a layer, both from 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TensorRef {
+    pub(crate) layer: String,
+    pub(crate) node: usize,
+    pub(crate) tensor: usize,
+}
+
+impl LayerConfig {
+    /// The shape of an input that the layer states, batch first.
+    pub(crate) fn input_shape(&self) -> Option<&Value> {
+        ["batch_shape", "batch_input_shape"].iter().find_map(|name| self.attributes.get(*name))
+    }
+
+    /// Whether this is an operation of Keras 3 (`keras.ops`) and not a layer: it has no place in `model.layers`.
+    pub(crate) fn is_operation(&self) -> bool {
+        self.module.as_deref().is_some_and(|m| m.starts_with("keras.src.ops") || m.starts_with("keras.ops"))
+    }
+}
+
+impl Call {
+    /// Every tensor of the positional arguments, then of the named ones, in order.
+    pub(crate) fn tensors(&self) -> Vec<&TensorRef> {
+        fn walk<'a>(arg: &'a Arg, to: &mut Vec<&'a TensorRef>) {
+            match arg {
+                Arg::Tensor(t) => to.push(t),
+                Arg::List(list) => list.iter().for_each(|arg| walk(arg, to)),
+                Arg::Value(_) => {}
+            }
+        }
+        let mut tensors = Vec::new();
+        self.args.iter().for_each(|arg| walk(arg, &mut tensors));
+        self.kwargs.iter().for_each(|(_, arg)| walk(arg, &mut tensors));
+        tensors
+    }
+}
+
+/// Reads an architecture: the text of `model_config`, of `config.json`, or of `model.to_json()`.
+pub(crate) fn parse(json: &[u8], limits: &Limits) -> Result<ModelConfig, FormatError> {
+    let value = parse_json(json, limits)?;
+    let mut budget = limits.layers;
+    let class = value.get("class_name").and_then(Value::as_str);
+    let class = class.ok_or_else(|| {
+        FormatError::malformed("the JSON is not a Keras architecture: it has no `class_name`")
+            .with_hint("`model.to_json()` writes an architecture")
+    })?;
+    let config =
+        value.get("config").ok_or_else(|| FormatError::malformed("the architecture has no `config`"))?;
+    let mut model = model(class, config, limits, limits.nesting, &mut budget)?.ok_or_else(|| {
+        FormatError::unsupported(format!("the file holds a `{class}`, which is not a model of layers"))
+    })?;
+    if model.name.is_none() {
+        model.name = text(&value, "name");
+    }
+    // Keras 3 keeps the shape beside the config, Keras 2 inside it.
+    if let Wiring::Sequential { build_input_shape: shape @ None } = &mut model.wiring {
+        *shape = value.pointer("/build_config/input_shape").cloned();
+    }
+    Ok(model)
+}
+
+/// JSON text to a value, within the limits on size and depth.
+pub(crate) fn parse_json(json: &[u8], limits: &Limits) -> Result<Value, FormatError> {
+    Limits::check("the size in bytes of the JSON text", json.len() as u64, limits.json_bytes)?;
+    Limits::check("the depth of the JSON text", json_depth(json) as u64, limits.json_depth as u64)?;
+    serde_json::from_slice(json).map_err(|e| FormatError::malformed(format!("not valid JSON: {e}")))
+}
+
+/// The deepest nesting of brackets outside strings.
+fn json_depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for &byte in json {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// A model from its class and config; `None` when the config holds no layers, so it is an ordinary layer.
+fn model(
+    class: &str,
+    config: &Value,
+    limits: &Limits,
+    nesting: usize,
+    budget: &mut usize,
+) -> Result<Option<ModelConfig>, FormatError> {
+    // A `Merge` of Keras 1 may hold the layers it merges; it is still a layer.
+    let layers = match config {
+        _ if class == "Merge" => return Ok(None),
+        Value::Array(layers) => layers,
+        Value::Object(config) => match config.get("layers") {
+            Some(Value::Array(layers)) => layers,
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let nesting = nesting.checked_sub(1).ok_or_else(|| {
+        FormatError::limit("the depth of nested models", limits.nesting as u64 + 1, limits.nesting as u64)
+    })?;
+    let mut parse = |l: &Value| layer(l, limits, nesting, budget);
+    let mut layers = layers.iter().map(&mut parse).collect::<Result<Vec<_>, _>>()?;
+    keras1::name_models(&mut layers);
+    let functional = config.get("input_layers").is_some() && config.get("output_layers").is_some();
+    let wiring = if functional {
+        Wiring::Functional {
+            inputs: refs(&config["input_layers"])?,
+            outputs: refs(&config["output_layers"])?,
+        }
+    } else if let Some(branches) = layers.first().and_then(keras1::branches) {
+        let branches = branches.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        keras1::join_branches(&mut layers, branches)?
+    } else {
+        Wiring::Sequential {
+            build_input_shape: config.get("build_input_shape").filter(|v| !v.is_null()).cloned(),
+        }
+    };
+    Ok(Some(ModelConfig {
+        class: class.to_owned(),
+        name: text(config, "name"),
+        trainable: config.get("trainable").and_then(Value::as_bool),
+        layers,
+        wiring,
+    }))
+}
+
+fn layer(
+    value: &Value,
+    limits: &Limits,
+    nesting: usize,
+    budget: &mut usize,
+) -> Result<LayerConfig, FormatError> {
+    *budget = budget.checked_sub(1).ok_or_else(|| {
+        FormatError::limit("the number of layers", limits.layers as u64 + 1, limits.layers as u64)
+    })?;
+    let class = text(value, "class_name")
+        .ok_or_else(|| FormatError::malformed("an entry of `layers` has no `class_name`"))?;
+    let config = value.get("config").unwrap_or(&Value::Null);
+    // Functional models repeat the name beside the config; an operation of Keras 3 has it nowhere else.
+    let name = text(value, "name").or_else(|| text(config, "name"));
+    let place = |e: FormatError| e.in_layer(name.as_deref().unwrap_or("?"), &class);
+    let nested = model(&class, config, limits, nesting, budget).map_err(place)?.map(Box::new);
+    let calls = match value.get("inbound_nodes") {
+        Some(Value::Array(nodes)) => nodes.iter().map(call).collect::<Result<_, _>>().map_err(place)?,
+        None | Some(Value::Null) => Vec::new(),
+        Some(_) => return Err(place(FormatError::malformed("`inbound_nodes` is not a list"))),
+    };
+    let mut nested = nested;
+    if let Some(ModelConfig { wiring: Wiring::Sequential { build_input_shape: shape @ None }, .. }) =
+        nested.as_deref_mut()
+    {
+        *shape = value.pointer("/build_config/input_shape").cloned();
+    }
+    let name = match (name, &nested) {
+        (Some(name), _) => name,
+        // `keras1::name_models` finds a name that no other has.
+        (None, Some(_)) => String::new(),
+        (None, None) => {
+            return Err(FormatError::malformed(format!("a layer of class `{class}` has no `name`")));
+        }
+    };
+    let (class, attributes) = match (&nested, config) {
+        (Some(_), _) => (class, Attributes::new()),
+        (None, Value::Object(attributes)) => keras1::modernise(class, attributes.clone()),
+        (None, Value::Null) => (class, Attributes::new()),
+        (None, _) => return Err(FormatError::malformed("`config` is not an object").in_layer(&name, &class)),
+    };
+    Ok(LayerConfig { name, class, module: text(value, "module"), attributes, nested, calls })
+}
+
+/// One entry of `inbound_nodes`.
+fn call(node: &Value) -> Result<Call, FormatError> {
+    match node {
+        Value::Object(node) => {
+            let args = match node.get("args") {
+                Some(Value::Array(args)) => args.iter().map(arg3).collect::<Result<_, _>>()?,
+                _ => return Err(FormatError::malformed("an inbound node has no `args`")),
+            };
+            let kwargs = match node.get("kwargs") {
+                Some(Value::Object(kwargs)) => kwargs
+                    .iter()
+                    .map(|(k, v)| Ok((k.clone(), arg3(v)?)))
+                    .collect::<Result<_, FormatError>>()?,
+                _ => Vec::new(),
+            };
+            Ok(Call { args, kwargs })
+        }
+        Value::Array(node) => call2(node),
+        _ => Err(FormatError::malformed("an inbound node is neither a list nor an object")),
+    }
+}
+
+/// Keras 1 and 2: `[["a", 0, 0, {}], ["b", 0, 0, {}]]`, or one `["a", 0, 0, {}]`; Keras 1 leaves out the keywords.
+/// A constant in the place of the tensor is `["_CONSTANT_VALUE", -1, value, {}]`.
+fn call2(node: &[Value]) -> Result<Call, FormatError> {
+    let single = node.first().is_some_and(Value::is_string);
+    let entries: Vec<&[Value]> = if single {
+        vec![node]
+    } else {
+        node.iter().map(|e| e.as_array().map(Vec::as_slice)).collect::<Option<_>>().ok_or_else(|| {
+            FormatError::malformed("an inbound node is not a list of `[layer, node, tensor]`")
+        })?
+    };
+    let mut args = Vec::new();
+    let mut kwargs = Vec::new();
+    for entry in entries {
+        match entry {
+            [Value::String(name), _, value, ..] if name == "_CONSTANT_VALUE" => {
+                args.push(Arg::Value(value.clone()))
+            }
+            _ => args.push(Arg::Tensor(tensor_ref(&entry[..entry.len().min(3)])?)),
+        }
+        // Every entry repeats the keywords of the call; the last one to have any stands for all.
+        if let Some(Value::Object(named)) = entry.get(3)
+            && !named.is_empty()
+        {
+            kwargs = named.iter().map(|(k, v)| (k.clone(), arg2(v))).collect();
+        }
+    }
+    let args = if args.len() > 1 { vec![Arg::List(args)] } else { args };
+    Ok(Call { args, kwargs })
+}
+
+/// A keyword's value in Keras 2, where `["a", 0, 0]` is a tensor.
+fn arg2(value: &Value) -> Arg {
+    match value {
+        Value::Array(list) => match tensor_ref(list) {
+            Ok(tensor) => Arg::Tensor(tensor),
+            Err(_) => listed(list.iter().map(arg2).collect(), value),
+        },
+        _ => Arg::Value(value.clone()),
+    }
+}
+
+/// An argument in Keras 3, where a `__keras_tensor__` is a tensor.
+fn arg3(value: &Value) -> Result<Arg, FormatError> {
+    if value.get("class_name").and_then(Value::as_str) == Some("__keras_tensor__") {
+        let history = value.pointer("/config/keras_history").and_then(Value::as_array);
+        let history =
+            history.ok_or_else(|| FormatError::malformed("a `__keras_tensor__` has no `keras_history`"))?;
+        return Ok(Arg::Tensor(tensor_ref(history)?));
+    }
+    match value {
+        Value::Array(list) => Ok(listed(list.iter().map(arg3).collect::<Result<_, _>>()?, value)),
+        _ => Ok(Arg::Value(value.clone())),
+    }
+}
+
+fn listed(args: Vec<Arg>, value: &Value) -> Arg {
+    if args.iter().all(|a| matches!(a, Arg::Value(_))) { Arg::Value(value.clone()) } else { Arg::List(args) }
+}
+
+/// `["layer", node, tensor]`.
+fn tensor_ref(value: &[Value]) -> Result<TensorRef, FormatError> {
+    let index = |v: &Value| v.as_u64().and_then(|v| usize::try_from(v).ok());
+    if let [Value::String(layer), node, tensor] = value
+        && let (Some(node), Some(tensor)) = (index(node), index(tensor))
+    {
+        return Ok(TensorRef { layer: layer.clone(), node, tensor });
+    }
+    Err(FormatError::malformed("a tensor is not named as `[layer, node, tensor]`"))
+}
+
+/// The tensors of `input_layers` or `output_layers`: one, a list, or an object (whose keys Keras sorts).
+fn refs(value: &Value) -> Result<Vec<TensorRef>, FormatError> {
+    match value {
+        Value::Array(list) if list.first().is_some_and(Value::is_string) => Ok(vec![tensor_ref(list)?]),
+        Value::Array(list) => {
+            let refs = list.iter().map(refs).collect::<Result<Vec<_>, _>>()?;
+            Ok(refs.into_iter().flatten().collect())
+        }
+        Value::Object(named) => {
+            let mut sorted: Vec<_> = named.iter().collect();
+            sorted.sort_by_key(|(name, _)| *name);
+            let refs = sorted.into_iter().map(|(_, v)| refs(v)).collect::<Result<Vec<_>, _>>()?;
+            Ok(refs.into_iter().flatten().collect())
+        }
+        _ => Err(FormatError::malformed("`input_layers` or `output_layers` is not a list")),
+    }
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: &Value) -> Result<ModelConfig, FormatError> {
+        parse(value.to_string().as_bytes(), &Limits::default())
+    }
+
+    fn t(layer: &str, node: usize, tensor: usize) -> Arg {
+        Arg::Tensor(TensorRef { layer: layer.into(), node, tensor })
+    }
+
+    fn one_call(inbound: &Value) -> Call {
+        call(inbound).unwrap()
+    }
+
+    #[test]
+    fn a_sequential_is_a_list_or_an_object() {
+        let layers = json!([{"class_name": "Dense", "config": {"name": "d", "units": 3}}]);
+        let list = read(&json!({"class_name": "Sequential", "config": layers})).unwrap();
+        let object =
+            read(&json!({"class_name": "Sequential", "config": {"name": "s", "layers": layers}})).unwrap();
+        assert_eq!(list.layers, object.layers);
+        assert_eq!(list.layers[0].name, "d");
+        assert_eq!((list.name, object.name.as_deref()), (None, Some("s")));
+    }
+
+    #[test]
+    fn the_build_shape_is_found_inside_and_beside_the_config() {
+        let layers = json!([{"class_name": "Dense", "config": {"name": "d", "units": 3}}]);
+        let inside =
+            json!({"class_name": "Sequential", "config": {"layers": layers, "build_input_shape": [null, 4]}});
+        let beside = json!({"class_name": "Sequential", "config": {"layers": layers}, "build_config": {"input_shape": [null, 4]}});
+        for value in [inside, beside] {
+            assert_eq!(
+                read(&value).unwrap().wiring,
+                Wiring::Sequential { build_input_shape: Some(json!([null, 4])) }
+            );
+        }
+    }
+
+    #[test]
+    fn calls_of_three_dialects_mean_the_same() {
+        let one = Call { args: vec![t("x", 1, 2)], kwargs: vec![] };
+        assert_eq!(one_call(&json!([["x", 1, 2]])), one);
+        assert_eq!(one_call(&json!([["x", 1, 2, {}]])), one);
+        assert_eq!(one_call(&json!(["x", 1, 2, {}])), one);
+        let tensor = |layer: &str, node: usize, i: usize| json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 4], "keras_history": [layer, node, i]}});
+        assert_eq!(one_call(&json!({"args": [tensor("x", 1, 2)], "kwargs": {}})), one);
+
+        let two = Call { args: vec![Arg::List(vec![t("x", 0, 0), t("y", 0, 0)])], kwargs: vec![] };
+        assert_eq!(one_call(&json!([["x", 0, 0, {}], ["y", 0, 0, {}]])), two);
+        assert_eq!(one_call(&json!({"args": [[tensor("x", 0, 0), tensor("y", 0, 0)]], "kwargs": {}})), two);
+    }
+
+    #[test]
+    fn keywords_may_hold_tensors_and_constants() {
+        let call = one_call(&json!(["x", 0, 0, {"y": ["w", 0, 0], "name": null}]));
+        assert_eq!(call.kwargs, [("name".into(), Arg::Value(Value::Null)), ("y".into(), t("w", 0, 0))]);
+        assert_eq!(call.tensors().len(), 2);
+        let constant = one_call(&json!(["_CONSTANT_VALUE", -1, 2.5, {"y": ["w", 0, 0]}]));
+        assert_eq!(constant.args, [Arg::Value(json!(2.5))]);
+        let axes = one_call(&json!(["x", 0, 0, {"axis": [1, 2]}]));
+        assert_eq!(axes.kwargs, [("axis".into(), Arg::Value(json!([1, 2])))]);
+    }
+
+    #[test]
+    fn inputs_are_one_a_list_or_named() {
+        let a = TensorRef { layer: "a".into(), node: 0, tensor: 0 };
+        let b = TensorRef { layer: "b".into(), node: 0, tensor: 1 };
+        assert_eq!(refs(&json!(["a", 0, 0])).unwrap(), std::slice::from_ref(&a));
+        assert_eq!(refs(&json!([["a", 0, 0], ["b", 0, 1]])).unwrap(), [a.clone(), b.clone()]);
+        assert_eq!(refs(&json!({"q": ["b", 0, 1], "p": ["a", 0, 0]})).unwrap(), [a, b]);
+    }
+
+    #[test]
+    fn nested_models_are_models() {
+        let inner = json!({"name": "base", "layers": [], "input_layers": [["i", 0, 0]], "output_layers": [["o", 0, 0]]});
+        for class in ["Functional", "Model", "MyBackbone"] {
+            let outer =
+                json!({"class_name": "Sequential", "config": [{"class_name": class, "config": inner}]});
+            let model = read(&outer).unwrap();
+            let nested = model.layers[0].nested.as_deref().unwrap();
+            assert_eq!(model.layers[0].name, "base");
+            assert!(matches!(&nested.wiring, Wiring::Functional { inputs, .. } if inputs[0].layer == "i"));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        let cases = [
+            ("hello".to_owned(), "not valid JSON: expected value at line 1 column 1"),
+            (deep(101), "the depth of the JSON text is 101, more than the limit of 100"),
+            (json!({"a": 1}).to_string(), "the JSON is not a Keras architecture: it has no `class_name`"),
+            (json!({"class_name": "Dense", "config": {"units": 3}}).to_string(), "the file holds a `Dense`, which is not a model of layers"),
+            (
+                json!({"class_name": "Sequential", "config": [{"class_name": "Dense", "config": {"name": "d"}, "inbound_nodes": [[["x", -1, 0]]]}]}).to_string(),
+                "layer `d` (Dense): a tensor is not named as `[layer, node, tensor]`",
+            ),
+        ];
+        for (json, want) in cases {
+            assert_eq!(parse(json.as_bytes(), &Limits::default()).unwrap_err().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn models_nested_without_end_are_refused() {
+        let mut model = json!([]);
+        for _ in 0..40 {
+            model = json!([{"class_name": "Sequential", "config": model}]);
+        }
+        let limits = Limits { json_depth: 1000, ..Limits::default() };
+        let text = json!({"class_name": "Sequential", "config": model}).to_string();
+        let e = parse(text.as_bytes(), &limits).unwrap_err();
+        assert!(
+            e.to_string().ends_with("the depth of nested models is 33, more than the limit of 32"),
+            "{e}"
+        );
+    }
+}

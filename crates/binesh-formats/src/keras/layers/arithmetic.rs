@@ -1,0 +1,489 @@
+//! Arithmetic written between layers, `x / 127.5 - 1`: `TFOpLambda` and `SlicingOpLambda` of Keras 2, operations of Keras 3.
+//!
+//! Both are calls of a function of a fixed list, by name. Nothing of the file is executed.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use binesh_core::ops::{
+    Activate, Binary, Constant, GlobalMaxPool2d, Identity, Permute, ReduceMean, Reshape, ZeroPad2d,
+};
+use binesh_core::{Activation, BinaryOp, NodeId, Op, Tensor};
+use serde_json::Value;
+
+use super::activation::{self, Function};
+use super::preprocessing::{bilinear, nearest, resize};
+use super::{LayerCx, merge, shaping, slicing};
+use crate::error::FormatError;
+use crate::keras::attributes::{flatten, integer, integers, number, shortened, unwrap};
+use crate::keras::config::Arg;
+
+/// Keras 2 `TFOpLambda` and `SlicingOpLambda`: `{"function": "math.truediv"}`.
+pub(super) fn tf_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
+    let function = cx.attrs.str("function", "")?.to_owned();
+    let name = function.rsplit('.').next().unwrap_or_default();
+    run(cx, name, &format!("function `tf.{function}`"))
+}
+
+/// An operation of Keras 3: the class is the function, its options are attributes.
+pub(super) fn keras_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
+    let name = crate::keras::weights::snake_case(&cx.layer.class);
+    run(cx, &name, "the operation")
+}
+
+/// A function by the last part of its TensorFlow name, or the snake-case name of its Keras 3 class.
+fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str) -> Result<NodeId, FormatError> {
+    let args = Args::of(cx);
+    let y = if let Some(op) = binary_op(name) {
+        let (a, b) = (args.need(cx, 0, &["x", "x1", "a"])?, args.need(cx, 1, &["y", "x2", "b"])?);
+        binary(cx, op, &a, &b)?
+    } else if let Some(function) = unary(cx, &args, name)? {
+        let x = args.node(cx, 0, INPUT)?;
+        each(cx, x, function)?
+    } else {
+        match name {
+            "mean" | "reduce_mean" => reduce(cx, &args, Reduction::Mean)?,
+            "sum" | "reduce_sum" => reduce(cx, &args, Reduction::Sum)?,
+            "max" | "amax" | "reduce_max" => reduce(cx, &args, Reduction::Max)?,
+            "getitem" | "get_item" => {
+                let key = args.value(cx, 1, &["slice_spec", "key"])?;
+                let key = key.ok_or_else(|| FormatError::malformed("the slice is missing"))?;
+                let x = args.plain(cx, 0, INPUT)?;
+                slicing::get_item(cx, x, &key)?
+            }
+            "softmax" => {
+                let axis = args.integer(cx, 1, &["axis"])?.unwrap_or(-1);
+                let x = args.plain(cx, 0, INPUT)?;
+                activation::apply(cx, x, Function::Softmax { axis })?
+            }
+            "transpose" => {
+                let axes = args.integers(cx, 1, &["perm", "axes"])?;
+                let axes = axes.and_then(|axes| axes.into_iter().map(|a| usize::try_from(a).ok()).collect());
+                let axes: Vec<usize> =
+                    axes.ok_or_else(|| FormatError::unsupported("transposing without axes"))?;
+                if axes.first() != Some(&0) {
+                    return Err(FormatError::unsupported("transposing the batch axis is not supported"));
+                }
+                let x = args.plain(cx, 0, INPUT)?;
+                cx.add(Permute { axes }, &[x])?
+            }
+            "reshape" => {
+                let shape = args.integers(cx, 1, &["shape", "newshape"])?;
+                let Some([-1, rest @ ..]) = shape.as_deref() else {
+                    return Err(FormatError::unsupported("reshaping to a shape that does not begin with -1"));
+                };
+                let target = shaping::extents(rest);
+                let target =
+                    target.ok_or_else(|| FormatError::malformed("reshaping to a negative extent"))?;
+                let x = args.plain(cx, 0, INPUT)?;
+                cx.add(Reshape { target }, &[x])?
+            }
+            "expand_dims" | "squeeze" => {
+                let axes = args.integers(cx, 1, &["axis"])?;
+                let axes =
+                    axes.ok_or_else(|| FormatError::unsupported(format!("{shown} without an axis")))?;
+                let x = args.plain(cx, 0, INPUT)?;
+                change_rank(cx, x, &axes, name == "expand_dims")?
+            }
+            "concat" | "concatenate" => {
+                let axis = args.integer(cx, 1, &["axis"])?.unwrap_or(if name == "concat" { 0 } else { -1 });
+                if axis == 0 {
+                    return Err(FormatError::unsupported("joining along the batch axis is not supported"));
+                }
+                args.take(0, &["values", "xs"]);
+                merge::concat(cx, axis)?
+            }
+            "clip_by_value" | "clip" => {
+                let bound = |position, names: &[&'static str]| {
+                    let value = args.value(cx, position, names)?;
+                    value
+                        .as_ref()
+                        .and_then(number)
+                        .ok_or_else(|| FormatError::unsupported("clipping without bounds"))
+                };
+                let (min, max) =
+                    (bound(1, &["clip_value_min", "x_min"])?, bound(2, &["clip_value_max", "x_max"])?);
+                let x = args.node(cx, 0, INPUT)?;
+                each(cx, x, Activation::Clip { min, max })?
+            }
+            "cast" | "identity" | "convert_to_tensor" => {
+                args.take(1, &["dtype"]);
+                cx.attrs.ignore(&["dtype"]);
+                let x = args.node(cx, 0, INPUT)?;
+                like(cx, x, Identity)?
+            }
+            "pad" => pad(cx, &args)?,
+            "resize" => image_resize(cx, &args)?,
+            _ => return Err(FormatError::unsupported(format!("{shown} is not supported"))),
+        }
+    };
+    args.finish()?;
+    Ok(y)
+}
+
+const INPUT: &[&str] =
+    &["x", "input", "inputs", "input_tensor", "tensor", "features", "logits", "a", "t", "images"];
+
+fn binary_op(name: &str) -> Option<BinaryOp> {
+    Some(match name {
+        "add" | "bias_add" => BinaryOp::Add,
+        "subtract" => BinaryOp::Subtract,
+        "multiply" | "scalar_mul" => BinaryOp::Multiply,
+        "divide" | "truediv" | "true_divide" => BinaryOp::Divide,
+        "maximum" => BinaryOp::Maximum,
+        "minimum" => BinaryOp::Minimum,
+        "pow" | "power" => BinaryOp::Power,
+        _ => return None,
+    })
+}
+
+fn unary(cx: &LayerCx<'_>, args: &Args<'_>, name: &str) -> Result<Option<Activation>, FormatError> {
+    let number = |names: &[&'static str], default: f32| -> Result<f32, FormatError> {
+        let value = args.value(cx, 1, names)?;
+        Ok(value.as_ref().and_then(number).unwrap_or(default))
+    };
+    Ok(Some(match name {
+        "abs" | "absolute" => Activation::Abs,
+        "negative" => Activation::Neg,
+        "sqrt" => Activation::Sqrt,
+        "rsqrt" => Activation::Rsqrt,
+        "square" => Activation::Square,
+        "exp" => Activation::Exp,
+        "log" => Activation::Log,
+        "reciprocal" => Activation::Reciprocal,
+        "leaky_relu" => Activation::leaky_relu(number(&["alpha", "negative_slope"], 0.2)?),
+        "elu" => Activation::Elu { alpha: number(&["alpha"], 1.0)? },
+        "gelu" => {
+            // Keras 3's function approximates by default, its activation and TensorFlow do not.
+            let stated = args.value(cx, 1, &["approximate"])?;
+            let approximate = stated.as_ref().and_then(Value::as_bool).unwrap_or(cx.layer.is_operation());
+            Activation::Gelu { approximate }
+        }
+        "relu" | "relu6" | "selu" | "silu" | "swish" | "hard_sigmoid" | "hard_silu" | "hard_swish"
+        | "sigmoid" | "tanh" | "softplus" | "softsign" | "mish" => {
+            match activation::named(name, cx.mapper.hints.keras) {
+                Some(Function::Each(function)) => function,
+                _ => return Ok(None),
+            }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn each(cx: &mut LayerCx<'_>, x: NodeId, function: Activation) -> Result<NodeId, FormatError> {
+    like(cx, x, Activate { function })
+}
+
+/// A node that works on each value alone.
+fn like(cx: &mut LayerCx<'_>, x: NodeId, op: impl Into<Op>) -> Result<NodeId, FormatError> {
+    let y = cx.add(op, &[x])?;
+    if cx.mapper.is_channels_first(x) {
+        cx.mapper.mark_channels_first(y);
+    }
+    Ok(y)
+}
+
+fn binary(cx: &mut LayerCx<'_>, op: BinaryOp, a: &Operand, b: &Operand) -> Result<NodeId, FormatError> {
+    let scalar = |operand: &Operand| match operand {
+        Operand::Value(v) => number(v),
+        _ => None,
+    };
+    // With a number on one side, a function of each value.
+    let function = match (op, scalar(a), scalar(b)) {
+        (BinaryOp::Add, None, Some(c)) | (BinaryOp::Add, Some(c), None) => Some(affine(1.0, c)),
+        (BinaryOp::Subtract, None, Some(c)) => Some(affine(1.0, -c)),
+        (BinaryOp::Subtract, Some(c), None) => Some(affine(-1.0, c)),
+        (BinaryOp::Multiply, None, Some(c)) | (BinaryOp::Multiply, Some(c), None) => Some(affine(c, 0.0)),
+        (BinaryOp::Divide, None, Some(c)) => Some(affine(1.0 / c, 0.0)),
+        (BinaryOp::Power, None, Some(2.0)) => Some(Activation::Square),
+        (BinaryOp::Power, None, Some(0.5)) => Some(Activation::Sqrt),
+        _ => None,
+    };
+    match (a, b, function) {
+        (Operand::Node(x), _, Some(function)) | (_, Operand::Node(x), Some(function)) => {
+            each(cx, *x, function)
+        }
+        (Operand::Node(a), Operand::Node(b), _) => {
+            let both = [*a, *b].map(|x| cx.mapper.is_channels_first(x));
+            if both == [true, true] {
+                let y = cx.add(Binary { op }, &[*a, *b])?;
+                cx.mapper.mark_channels_first(y);
+                return Ok(y);
+            }
+            let inputs = [cx.mapper.plain(*a)?, cx.mapper.plain(*b)?];
+            cx.add(Binary { op }, &inputs)
+        }
+        (Operand::Node(x), Operand::Value(c), None) => {
+            let inputs = [cx.mapper.plain(*x)?, constant(cx, c)?];
+            cx.add(Binary { op }, &inputs)
+        }
+        (Operand::Value(c), Operand::Node(x), None) => {
+            let inputs = [constant(cx, c)?, cx.mapper.plain(*x)?];
+            cx.add(Binary { op }, &inputs)
+        }
+        _ => Err(FormatError::unsupported("arithmetic between a list and something else is not supported")),
+    }
+}
+
+fn affine(scale: f32, offset: f32) -> Activation {
+    Activation::Affine { scale, offset }
+}
+
+fn constant(cx: &mut LayerCx<'_>, value: &Value) -> Result<NodeId, FormatError> {
+    let wrong =
+        || FormatError::unsupported(format!("the argument `{}` is not a number or array", shortened(value)));
+    let value = unwrap(value).unwrap_or(value);
+    let (mut shape, mut data) = (Vec::new(), Vec::new());
+    let mut inner = value;
+    while let Value::Array(list) = inner {
+        shape.push(list.len());
+        inner = list.first().ok_or_else(wrong)?;
+    }
+    flatten(value, &mut data).ok_or_else(wrong)?;
+    let value = Tensor::new(shape, data).map_err(|_| wrong())?;
+    cx.part("constant", Constant { value }, &[])
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Reduction {
+    Mean,
+    Sum,
+    Max,
+}
+
+fn reduce(cx: &mut LayerCx<'_>, args: &Args<'_>, how: Reduction) -> Result<NodeId, FormatError> {
+    let axes = args.integers(cx, 1, &["axis"])?;
+    let keepdims =
+        args.value(cx, 2, &["keepdims", "keep_dims"])?.as_ref().and_then(Value::as_bool).unwrap_or(false);
+    let x = args.plain(cx, 0, INPUT)?;
+    let dims = cx.dims(x);
+    let rank = dims.len() as i64;
+    let Some(mut axes) = axes else {
+        return Err(FormatError::unsupported("reducing over all axes, the batch included, is not supported"));
+    };
+    axes.iter_mut().for_each(|axis| *axis += if *axis < 0 { rank } else { 0 });
+    axes.sort_unstable();
+    if axes.iter().any(|axis| !(1..rank).contains(axis)) {
+        return Err(FormatError::unsupported(format!(
+            "reducing over axes {axes:?} of {rank} is not supported"
+        )));
+    }
+    match how {
+        Reduction::Mean => cx.add(ReduceMean { axes, keepdims }, &[x]),
+        Reduction::Sum => {
+            let extents = axes.iter().map(|&axis| dims[axis as usize].map(|n| n as f32));
+            let n: f32 =
+                extents.collect::<Option<Vec<_>>>().map(|n| n.iter().product()).ok_or_else(|| {
+                    FormatError::unsupported(
+                        "a sum over axes whose extent depends on the picture is not supported",
+                    )
+                })?;
+            let mean = cx.part("mean", ReduceMean { axes, keepdims }, &[x])?;
+            cx.add(Activate { function: affine(n, 0.0) }, &[mean])
+        }
+        Reduction::Max if axes == [1, 2] && rank == 4 => cx.add(GlobalMaxPool2d { keepdims }, &[x]),
+        Reduction::Max => {
+            Err(FormatError::unsupported(format!("the largest value over axes {axes:?} is not supported")))
+        }
+    }
+}
+
+/// Axes of extent 1 put in or taken out. Positions count in the result when put in, in the input when taken out.
+fn change_rank(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], insert: bool) -> Result<NodeId, FormatError> {
+    let mut dims = cx.dims(x);
+    let rank = dims.len() as i64 + if insert { axes.len() as i64 } else { 0 };
+    let mut axes: Vec<i64> = axes.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+    axes.sort_unstable();
+    axes.dedup();
+    if axes.iter().any(|axis| !(1..rank).contains(axis)) {
+        return Err(FormatError::unsupported(format!("axes {axes:?} of {rank} are not supported")));
+    }
+    if insert {
+        axes.iter().for_each(|&axis| dims.insert(axis as usize, Some(1)));
+    } else {
+        axes.iter().rev().for_each(|&axis| {
+            dims.remove(axis as usize);
+        });
+    }
+    cx.add(Reshape { target: dims.split_off(1) }, &[x])
+}
+
+fn pad(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
+    let mode = args.value(cx, 2, &["mode"])?;
+    let fill = args.value(cx, 3, &["constant_values"])?;
+    let mode = mode.as_ref().and_then(Value::as_str).unwrap_or("constant");
+    if !mode.eq_ignore_ascii_case("constant") || fill.as_ref().and_then(number).unwrap_or(0.0) != 0.0 {
+        return Err(FormatError::unsupported("padding with anything but zeros is not supported"));
+    }
+    let paddings = args.value(cx, 1, &["paddings", "pad_width"])?.unwrap_or(Value::Null);
+    let pairs: Option<Vec<[usize; 2]>> = unwrap(&paddings).unwrap_or(&paddings).as_array().and_then(|list| {
+        let pair = |v: &Value| match integers(v)?[..] {
+            [a, b] => Some([usize::try_from(a).ok()?, usize::try_from(b).ok()?]),
+            _ => None,
+        };
+        list.iter().map(pair).collect()
+    });
+    let x = args.plain(cx, 0, INPUT)?;
+    match pairs.as_deref() {
+        Some(&[[0, 0], rows, columns, [0, 0]]) => cx.add(ZeroPad2d { rows, columns }, &[x]),
+        _ => Err(FormatError::unsupported(format!("padding by `{}` is not supported", shortened(&paddings)))),
+    }
+}
+
+fn image_resize(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
+    let size = args.integers(cx, 1, &["size"])?;
+    let method = args.value(cx, 2, &["method", "interpolation"])?;
+    let flag = |names: &[&'static str]| -> Result<bool, FormatError> {
+        Ok(args.value(cx, usize::MAX, names)?.as_ref().and_then(Value::as_bool).unwrap_or(false))
+    };
+    if flag(&["antialias"])? || flag(&["preserve_aspect_ratio"])? {
+        return Err(FormatError::unsupported(
+            "resizing with antialiasing or a kept aspect ratio is not supported",
+        ));
+    }
+    let filter = match method.as_ref().and_then(Value::as_str).unwrap_or("bilinear") {
+        "bilinear" => bilinear,
+        "nearest" => nearest,
+        other => return Err(FormatError::unsupported(format!("resizing by `{other}` is not supported"))),
+    };
+    let size = size.and_then(|size| match size[..] {
+        [h, w] => Some([usize::try_from(h).ok()?, usize::try_from(w).ok()?]),
+        _ => None,
+    });
+    let size = size.ok_or_else(|| FormatError::unsupported("resizing to an unknown size"))?;
+    let x = args.plain(cx, 0, INPUT)?;
+    resize(cx, x, size, filter)
+}
+
+/// An argument with its tensors found.
+#[derive(Clone, Debug)]
+enum Operand {
+    Node(NodeId),
+    /// A list with tensors in it; [`merge`] takes them from the call.
+    List,
+    Value(Value),
+}
+
+/// The arguments of a call; notes which were read.
+struct Args<'a> {
+    positional: Vec<Operand>,
+    named: Vec<(&'a str, Operand)>,
+    read: RefCell<HashSet<&'a str>>,
+}
+
+impl<'a> Args<'a> {
+    fn of(cx: &LayerCx<'a>) -> Self {
+        // `inputs` holds the call's tensors in the order of this walk.
+        fn find(arg: &Arg, nodes: &mut impl Iterator<Item = NodeId>) -> Operand {
+            match arg {
+                Arg::Tensor(_) => nodes.next().map_or(Operand::List, Operand::Node),
+                Arg::List(list) => {
+                    list.iter().for_each(|arg| {
+                        find(arg, nodes);
+                    });
+                    Operand::List
+                }
+                Arg::Value(value) => Operand::Value(value.clone()),
+            }
+        }
+        let mut nodes = cx.inputs.iter().copied();
+        let call = cx.call;
+        Args {
+            positional: call.args.iter().map(|arg| find(arg, &mut nodes)).collect(),
+            named: call.kwargs.iter().map(|(name, arg)| (name.as_str(), find(arg, &mut nodes))).collect(),
+            read: RefCell::default(),
+        }
+    }
+
+    fn take(&self, position: usize, names: &[&str]) -> Option<Operand> {
+        if let Some((name, operand)) = self.named.iter().find(|(name, _)| names.contains(name)) {
+            self.read.borrow_mut().insert(name);
+            return Some(operand.clone());
+        }
+        self.positional.get(position).cloned()
+    }
+
+    fn need(
+        &self,
+        cx: &LayerCx<'_>,
+        position: usize,
+        names: &[&'static str],
+    ) -> Result<Operand, FormatError> {
+        let stated = || names.iter().find_map(|name| cx.attrs.get(name)).cloned().map(Operand::Value);
+        let operand = self.take(position, names).or_else(stated);
+        operand.ok_or_else(|| FormatError::malformed(format!("argument {} is missing", position + 1)))
+    }
+
+    fn node(&self, cx: &LayerCx<'_>, position: usize, names: &[&'static str]) -> Result<NodeId, FormatError> {
+        match self.need(cx, position, names)? {
+            Operand::Node(node) => Ok(node),
+            _ => Err(FormatError::unsupported("a function of a constant is not supported")),
+        }
+    }
+
+    fn plain(
+        &self,
+        cx: &mut LayerCx<'_>,
+        position: usize,
+        names: &[&'static str],
+    ) -> Result<NodeId, FormatError> {
+        let node = self.node(cx, position, names)?;
+        cx.mapper.plain(node)
+    }
+
+    /// A constant argument, by position, by name, or among the attributes; `None` when absent or null.
+    fn value(
+        &self,
+        cx: &LayerCx<'_>,
+        position: usize,
+        names: &[&'static str],
+    ) -> Result<Option<Value>, FormatError> {
+        let attribute = || names.iter().find_map(|name| cx.attrs.get(name)).cloned();
+        match self.take(position, names) {
+            Some(Operand::Value(Value::Null)) | None => Ok(attribute()),
+            Some(Operand::Value(value)) => Ok(Some(value)),
+            Some(_) => {
+                Err(FormatError::unsupported(format!("argument `{}` is computed by the network", names[0])))
+            }
+        }
+    }
+
+    fn integers(
+        &self,
+        cx: &LayerCx<'_>,
+        position: usize,
+        names: &[&'static str],
+    ) -> Result<Option<Vec<i64>>, FormatError> {
+        let wrong = |v: &Value| {
+            FormatError::unsupported(format!("argument `{}` = `{}` is not supported", names[0], shortened(v)))
+        };
+        let value = self.value(cx, position, names)?;
+        value.map(|v| integers(&v).ok_or_else(|| wrong(&v))).transpose()
+    }
+
+    fn integer(
+        &self,
+        cx: &LayerCx<'_>,
+        position: usize,
+        names: &[&'static str],
+    ) -> Result<Option<i64>, FormatError> {
+        Ok(self.value(cx, position, names)?.as_ref().and_then(integer))
+    }
+
+    /// `Err` if a named argument has a value that nobody read and that might matter.
+    fn finish(&self) -> Result<(), FormatError> {
+        let read = self.read.borrow();
+        for (name, operand) in &self.named {
+            match operand {
+                _ if read.contains(name) || *name == "name" || *name == "data_format" => {}
+                Operand::Value(Value::Null | Value::Bool(false)) => {}
+                Operand::Value(v) => {
+                    let text = format!("argument `{name}` = `{}` is not supported", shortened(v));
+                    return Err(FormatError::unsupported(text));
+                }
+                _ => return Err(FormatError::unsupported(format!("argument `{name}` is not supported"))),
+            }
+        }
+        Ok(())
+    }
+}
