@@ -138,21 +138,8 @@ impl Graph {
 
     /// Shapes of all nodes for these input shapes, in node order.
     pub fn shapes(&self, inputs: &[(NodeId, Shape)]) -> Result<Vec<Shape>, GraphError> {
-        self.shapes_where(|_| true, inputs)
-    }
-
-    /// Shapes of the nodes that are `needed`, whose inputs must be too; `[]` for all others.
-    pub(crate) fn shapes_where(
-        &self,
-        needed: impl Fn(NodeId) -> bool,
-        inputs: &[(NodeId, Shape)],
-    ) -> Result<Vec<Shape>, GraphError> {
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
         for id in self.ids() {
-            if !needed(id) {
-                shapes.push(Shape::default());
-                continue;
-            }
             let node = self.node(id);
             let given: Vec<&Shape> = node.inputs.iter().map(|i| &shapes[i.index()]).collect();
             let shape = match &node.op {
@@ -185,7 +172,7 @@ pub enum GraphError {
         source: ShapeError,
     },
     /// The operator takes another number of inputs.
-    #[error("layer `{name}` ({op}): takes {} but was given {given}", takes(*expected))]
+    #[error("layer `{name}` ({op}): takes {} to {} inputs but {given} are connected", expected.0, expected.1)]
     Arity {
         /// Node.
         name: String,
@@ -213,15 +200,4 @@ pub enum GraphError {
     /// More nodes than can be numbered.
     #[error("the graph has too many nodes")]
     TooManyNodes,
-}
-
-fn takes((least, most): (usize, usize)) -> String {
-    match (least, most) {
-        (0, 0) => "no inputs".to_owned(),
-        (1, 1) => "1 input".to_owned(),
-        (1, usize::MAX) => "at least 1 input".to_owned(),
-        (least, usize::MAX) => format!("at least {least} inputs"),
-        (least, most) if least == most => format!("{least} inputs"),
-        (least, most) => format!("{least} to {most} inputs"),
-    }
 }

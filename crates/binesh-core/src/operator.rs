@@ -43,14 +43,11 @@ pub trait Operator {
     }
 }
 
-/// The values of the forward pass that a gradient reads. Parameters are always at hand, but a weight may also be
-/// computed by another node.
+/// The values of the forward pass that a gradient reads. Parameters are always at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeps {
     /// None.
     Nothing,
-    /// All inputs but the first.
-    Weights,
     /// All inputs.
     Inputs,
     /// The output.
@@ -60,13 +57,9 @@ pub enum Keeps {
 }
 
 impl Keeps {
-    /// True when the input at `position` is read.
-    pub fn input(self, position: usize) -> bool {
-        match self {
-            Keeps::Inputs | Keeps::InputsAndOutput => true,
-            Keeps::Weights => position > 0,
-            Keeps::Nothing | Keeps::Output => false,
-        }
+    /// True when the inputs are read.
+    pub fn inputs(self) -> bool {
+        matches!(self, Keeps::Inputs | Keeps::InputsAndOutput)
     }
 
     /// True when the output is read.

@@ -2,8 +2,6 @@
 
 mod backward;
 mod packed;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
@@ -13,7 +11,7 @@ use crate::graph::NodeId;
 use crate::operator::ReluRule;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan, Step, wanted_weights};
+use crate::plan::{Fused, Plan, Step};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
@@ -71,11 +69,6 @@ impl Session {
         for (&id, input) in self.plan.inputs.iter().zip(inputs) {
             let slot = slot(&self.plan, id);
             self.slots[slot][..input.data().len()].copy_from_slice(input.data());
-        }
-        for id in wanted_weights(&self.plan.graph, &self.plan.want) {
-            let slot = slot(&self.plan, id);
-            let value = params.get(id).expect("`check` saw a value for every weight");
-            self.slots[slot].copy_from_slice(value.data());
         }
         for at in 0..self.plan.steps.len() {
             self.step(params, at);
@@ -206,10 +199,11 @@ fn value<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], id: NodeId) -> View<'a> {
     View::new(shape, &slots[slot(plan, id)][..shape.len()])
 }
 
-/// A computed value or a weight.
+/// A computed value, a weight or a constant.
 fn operand<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], params: &'a Params, id: NodeId) -> View<'a> {
     match &plan.graph.node(id).op {
         Op::Param(_) => params.get(id).expect("`run` checked that every weight has a value").view(),
+        Op::Constant(constant) => constant.value.view(),
         _ => value(plan, slots, id),
     }
 }
@@ -219,7 +213,7 @@ fn operand<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], params: &'a Params, id: No
 #[non_exhaustive]
 pub enum InputError {
     /// Another number of inputs.
-    #[error("the plan takes {expected} input{} but was given {got}", if *expected == 1 { "" } else { "s" })]
+    #[error("the plan takes {expected} inputs but {got} were given")]
     Count {
         /// Inputs of the plan.
         expected: usize,

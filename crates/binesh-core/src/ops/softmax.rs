@@ -40,32 +40,3 @@ impl Operator for Softmax {
         Keeps::Output
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::check::op;
-
-    #[test]
-    fn typical() {
-        op(Softmax).input([3, 10]).within(-4.0, 4.0).check();
-    }
-
-    #[test]
-    fn over_the_last_of_many_axes() {
-        op(Softmax).input([2, 3, 5, 7]).check();
-        op(Softmax).input([1, 1]).equals(&[1.0]).check();
-    }
-
-    #[test]
-    fn large_values_do_not_overflow() {
-        let x = op(Softmax).input([1, 2]).values(&[500.0, 500.0]);
-        x.equals(&[0.5, 0.5]).check();
-    }
-
-    #[test]
-    fn rejects() {
-        op(Softmax).input([2, 0]).rejects("softmax over no values");
-        op(Softmax).input([]).rejects("a scalar has no channel axis");
-    }
-}
