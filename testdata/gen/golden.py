@@ -67,6 +67,8 @@ def randomise(model, r):
             if "float" in str(variable.dtype) and id(variable) not in done:
                 done.add(id(variable))
                 variable.assign(random_value(r, layer, variable).astype("float32"))
+        # `Normalization` computes with copies of its weights, which loading a file renews.
+        getattr(layer, "finalize_state", lambda: None)()
 
 
 def is_model(layer):
