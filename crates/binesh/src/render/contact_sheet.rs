@@ -51,8 +51,9 @@ impl ContactSheet {
         );
         self.top(&mut page, &title);
         if !self.tiles.is_empty() {
-            page += "<h2>Sparsity by depth</h2>\n<p class=\"soft\">From the first layer on the left to the last on the right. \
-                     The deeper the layer, the more specific the pattern each channel waits for, and the more often it is not there.</p>\n";
+            page += "<h2>Sparsity by depth</h2>\n<p class=\"soft\">From the first layer on the left to the last on the right; \
+                     every point leads to its layer. Where deeper channels wait for more special patterns, more of them find \
+                     nothing, and the curve rises.</p>\n";
             chart(&mut page, &self.tiles);
             page += "<h2>Layer by layer</h2>\n";
         }
@@ -70,9 +71,9 @@ impl ContactSheet {
             line(page, format_args!("<p>{}</p>", escape(text)));
         }
         *page += "<p class=\"soft\">Every square is one channel of a layer: what one filter found, and where in the photo. \
-                  Each channel has its own scale, from well below its average to well above it. \
-                  An evenly dark square is a channel that found its pattern nowhere.</p>\n\
-                  <p class=\"legend\">little <i></i> much</p>\n</div>\n";
+                  Each channel has its own scale around its own average. A square with one even color and a few bright \
+                  spots found its pattern only there; an evenly dark one, a dead channel, found it nowhere.</p>\n\
+                  <p class=\"legend\">below average <i></i> above</p>\n</div>\n";
         if let Some(photo) = &self.photo_path {
             line(page, format_args!("<figure><img src=\"{}\" alt=\"The photo\"></figure>", url(photo)));
         }

@@ -23,7 +23,8 @@ pub fn encode_png(picture: &Picture) -> Vec<u8> {
     let written = (|| {
         let mut encoder = png::Encoder::new(&mut bytes, picture.width() as u32, picture.height() as u32);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_compression(png::Compression::Balanced);
+        // On grids, level 1 is nine times as fast as the default and 2 to 20 % larger.
+        encoder.set_deflate_compression(png::DeflateCompression::Level(1));
         let data = match &indexed {
             Some(indexed) => {
                 encoder.set_color(png::ColorType::Indexed);
