@@ -17,8 +17,15 @@ pub fn to_tensor(
     let values = Values::of(preprocess);
     let mut x = Vec::with_capacity(pictures.len() * h * w * c);
     for picture in pictures {
-        let picture = if c == 1 { picture.to_gray() } else { picture.to_rgb() };
-        match resized(&picture, preprocess) {
+        // A photo can be large: no copy when its channels are right already.
+        let converted;
+        let picture = if picture.channels() == c {
+            picture
+        } else {
+            converted = if c == 1 { picture.to_gray() } else { picture.to_rgb() };
+            &converted
+        };
+        match resized(picture, preprocess) {
             Resized::Bytes(picture) => {
                 values.extend(&mut x, picture.pixels().iter().map(|&v| f32::from(v)), c)
             }
