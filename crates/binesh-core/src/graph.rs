@@ -64,7 +64,7 @@ impl Graph {
                 Op::Input(input) => Ok(input.probe(which)),
                 op => op.operator().infer(&shapes),
             }
-            .and_then(Shape::checked)
+            .and_then(admit)
             .map_err(|source| GraphError::Shape {
                 name: name.clone(),
                 op: op.operator().name(),
@@ -138,8 +138,21 @@ impl Graph {
 
     /// Shapes of all nodes for these input shapes, in node order.
     pub fn shapes(&self, inputs: &[(NodeId, Shape)]) -> Result<Vec<Shape>, GraphError> {
+        self.shapes_where(|_| true, inputs)
+    }
+
+    /// Shapes of the nodes that are `needed`, whose inputs must be too; `[]` for all others.
+    pub(crate) fn shapes_where(
+        &self,
+        needed: impl Fn(NodeId) -> bool,
+        inputs: &[(NodeId, Shape)],
+    ) -> Result<Vec<Shape>, GraphError> {
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
         for id in self.ids() {
+            if !needed(id) {
+                shapes.push(Shape::default());
+                continue;
+            }
             let node = self.node(id);
             let given: Vec<&Shape> = node.inputs.iter().map(|i| &shapes[i.index()]).collect();
             let shape = match &node.op {
@@ -151,10 +164,16 @@ impl Graph {
             };
             let at =
                 |source| GraphError::Shape { name: node.name.clone(), op: node.op.operator().name(), source };
-            shapes.push(shape.and_then(Shape::checked).map_err(at)?);
+            shapes.push(shape.and_then(admit).map_err(at)?);
         }
         Ok(shapes)
     }
+}
+
+/// Every value of a network can be held and has something in it, so that no operator need think of either.
+fn admit(shape: Shape) -> Result<Shape, ShapeError> {
+    let shape = shape.checked()?;
+    if shape.is_empty() { Err(ShapeError::new(format!("{shape} holds no values"))) } else { Ok(shape) }
 }
 
 /// Why a graph cannot be.
@@ -172,7 +191,7 @@ pub enum GraphError {
         source: ShapeError,
     },
     /// The operator takes another number of inputs.
-    #[error("layer `{name}` ({op}): takes {} to {} inputs but {given} are connected", expected.0, expected.1)]
+    #[error("layer `{name}` ({op}): takes {} but was given {given}", takes(*expected))]
     Arity {
         /// Node.
         name: String,
@@ -200,4 +219,117 @@ pub enum GraphError {
     /// More nodes than can be numbered.
     #[error("the graph has too many nodes")]
     TooManyNodes,
+}
+
+fn takes((least, most): (usize, usize)) -> String {
+    match (least, most) {
+        (0, 0) => "no inputs".to_owned(),
+        (1, 1) => "1 input".to_owned(),
+        (1, usize::MAX) => "at least 1 input".to_owned(),
+        (least, usize::MAX) => format!("at least {least} inputs"),
+        (least, most) if least == most => format!("{least} inputs"),
+        (least, most) => format!("{least} to {most} inputs"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Binary, Concat, Conv2d, Flatten, GlobalAveragePool2d, Identity, Input, Param, Reshape};
+    use crate::{BinaryOp, Padding, Window};
+
+    fn message(result: Result<NodeId, GraphError>) -> String {
+        result.map_or_else(|e| e.to_string(), |_| "no error".to_owned())
+    }
+
+    fn photo(dims: &[Option<usize>]) -> (Graph, NodeId) {
+        let mut graph = Graph::default();
+        let x = graph.add("photo", Input { dims: dims.to_vec() }, &[]).unwrap();
+        (graph, x)
+    }
+
+    #[test]
+    fn errors_name_the_layer() {
+        let (mut graph, x) = photo(&[None, Some(8), Some(8), Some(3)]);
+        assert_eq!(message(graph.add("photo", Identity, &[x])), "the name `photo` is used twice");
+        let add = Binary { op: BinaryOp::Add };
+        let one = message(graph.add("sum", add.clone(), &[x]));
+        assert_eq!(one, "layer `sum` (add): takes 2 inputs but was given 1");
+        let none = message(graph.add("join", Concat { axis: 3 }, &[]));
+        assert_eq!(none, "layer `join` (concat): takes at least 1 input but was given 0");
+        let some = message(graph.add("late", Input { dims: vec![] }, &[x]));
+        assert_eq!(some, "layer `late` (input): takes no inputs but was given 1");
+        let foreign = message(graph.add("sum", add, &[x, NodeId(7)]));
+        assert_eq!(foreign, "layer `sum`: input 7 is not in the graph");
+        let w =
+            graph.add("conv/kernel", Param { shape: [3, 3, 512, 4].into(), trainable: true }, &[]).unwrap();
+        let conv = Conv2d { window: Window::square(3, 1, Padding::Same), groups: 1 };
+        let channels = message(graph.add("conv", conv, &[x, w]));
+        assert_eq!(channels, "layer `conv` (conv2d): input has 3 channels but the kernel expects 512");
+        assert_eq!(graph.nodes().len(), 2, "what failed was not added");
+        assert!(graph.find("conv").is_none());
+    }
+
+    #[test]
+    fn a_tensor_that_no_machine_holds() {
+        let (mut graph, _) = photo(&[None]);
+        let huge = Param { shape: [1 << 20, 1 << 20].into(), trainable: true };
+        let e = message(graph.add("w", huge, &[]));
+        assert_eq!(e, "layer `w` (param): [1048576, 1048576] has more than 17179869184 elements");
+        let overflow = Param { shape: [usize::MAX, usize::MAX].into(), trainable: true };
+        assert!(graph.add("w", overflow, &[]).is_err());
+    }
+
+    #[test]
+    fn free_extents_stay_free() {
+        let (mut graph, x) = photo(&[None, None, None, Some(3)]);
+        let kernel = Param { shape: [3, 3, 3, 16].into(), trainable: true };
+        let w = graph.add("w", kernel, &[]).unwrap();
+        let conv = Conv2d { window: Window::square(3, 2, Padding::Valid), groups: 1 };
+        let y = graph.add("conv", conv, &[x, w]).unwrap();
+        assert_eq!(graph.dims(x), [None, None, None, Some(3)]);
+        assert_eq!(graph.dims(y), [None, None, None, Some(16)]);
+        assert_eq!(graph.dims(w), [Some(3), Some(3), Some(3), Some(16)]);
+        let pooled = graph.add("pool", GlobalAveragePool2d { keepdims: false }, &[y]).unwrap();
+        assert_eq!(graph.dims(pooled), [None, Some(16)]);
+        let flat = graph.add("flat", Flatten, &[y]).unwrap();
+        assert_eq!(graph.dims(flat), [None, None]);
+    }
+
+    #[test]
+    fn a_free_batch_alone() {
+        let (mut graph, x) = photo(&[None, Some(4), Some(6), Some(3)]);
+        let flat = graph.add("flat", Flatten, &[x]).unwrap();
+        assert_eq!(graph.dims(flat), [None, Some(72)]);
+        let folded = graph.add("folded", Reshape { target: vec![None, Some(8)] }, &[flat]).unwrap();
+        assert_eq!(graph.dims(folded), [None, Some(9), Some(8)]);
+    }
+
+    #[test]
+    fn shapes_of_a_whole_graph() {
+        let (mut graph, x) = photo(&[None, Some(4), Some(6), Some(3)]);
+        graph.add("flat", Flatten, &[x]).unwrap();
+        let shapes = graph.shapes(&[(x, [5, 4, 6, 3].into())]).unwrap();
+        assert_eq!(shapes, [Shape::from([5, 4, 6, 3]), Shape::from([5, 72])]);
+        let e = graph.shapes(&[(x, [5, 4, 6, 4].into())]).unwrap_err();
+        assert_eq!(e.to_string(), "layer `photo` (input): takes [None, 4, 6, 3] but was given [5, 4, 6, 4]");
+    }
+
+    #[test]
+    fn inputs_are_in_the_order_of_the_file() {
+        let (mut graph, a) = photo(&[None, Some(1)]);
+        let b = graph.add("b", Input { dims: vec![None, Some(2)] }, &[]).unwrap();
+        assert_eq!(graph.inputs(), [a, b]);
+        graph.set_inputs(vec![b, a]);
+        assert_eq!(graph.inputs(), [b, a]);
+        graph.set_outputs(vec![b]);
+        assert_eq!(graph.outputs(), [b]);
+        assert_eq!(graph.find("b"), Some(b));
+    }
+
+    #[test]
+    #[should_panic(expected = "these are not the graph's inputs")]
+    fn inputs_cannot_be_left_out() {
+        photo(&[None]).0.set_inputs(Vec::new());
+    }
 }

@@ -122,3 +122,94 @@ impl Layers {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::{Dense, Input, Param};
+
+    /// `base` (a nested model with `conv` and `conv_2`), then `head`; `other` holds another `conv`.
+    fn network() -> (Graph, Layers, NodeId) {
+        let mut graph = Graph::default();
+        let x = graph.add("x", Input { dims: vec![None, Some(2)] }, &[]).unwrap();
+        let kernel =
+            graph.add("base/conv/kernel", Param { shape: [2, 2].into(), trainable: true }, &[]).unwrap();
+        for name in ["base/conv", "base/conv#1", "base/conv_2", "head"] {
+            graph.add(name, Dense, &[x, kernel]).unwrap();
+        }
+        let mut layers = Layers::default();
+        let row = |path: &str, parent, params: &[NodeId]| Layer {
+            path: path.to_owned(),
+            name: path.rsplit('/').next().unwrap().to_owned(),
+            class: "Dense".to_owned(),
+            parent,
+            calls: Vec::new(),
+            params: params.to_vec(),
+            trainable: true,
+        };
+        let base = layers.push(row("base", None, &[]));
+        layers.push(row("base/conv", Some(base), &[kernel]));
+        layers.push(row("base/conv_2", Some(base), &[kernel]));
+        let other = layers.push(row("other", None, &[]));
+        layers.push(row("other/conv", Some(other), &[]));
+        layers.push(row("head", None, &[]));
+        (graph, layers, kernel)
+    }
+
+    fn path(layers: &Layers, id: Option<LayerId>) -> Option<&str> {
+        id.map(|id| layers.get(id).path.as_str())
+    }
+
+    #[test]
+    fn found_by_path_or_by_a_name_that_only_one_has() {
+        let (_, layers, _) = network();
+        assert_eq!(path(&layers, layers.find("base/conv")), Some("base/conv"));
+        assert_eq!(path(&layers, layers.find("conv_2")), Some("base/conv_2"));
+        assert_eq!(path(&layers, layers.find("conv")), None, "two layers are called so");
+        assert_eq!(path(&layers, layers.find("nothing")), None);
+    }
+
+    #[test]
+    fn a_node_belongs_to_the_innermost_layer() {
+        let (graph, layers, kernel) = network();
+        let owner = |name: &str| path(&layers, layers.owner(&graph, graph.find(name).unwrap()));
+        assert_eq!(owner("base/conv"), Some("base/conv"));
+        assert_eq!(owner("base/conv#1"), Some("base/conv"), "another call of the same layer");
+        assert_eq!(
+            owner("base/conv_2"),
+            Some("base/conv_2"),
+            "not `base/conv`, whose path is a beginning of it"
+        );
+        assert_eq!(path(&layers, layers.owner(&graph, kernel)), Some("base/conv"));
+        assert_eq!(owner("x"), None);
+    }
+
+    #[test]
+    fn a_weight_learns_when_everything_around_it_does() {
+        let (graph, mut layers, kernel) = network();
+        let (base, conv) = (layers.find("base").unwrap(), layers.find("base/conv").unwrap());
+        assert!(layers.learns(&graph, conv, kernel));
+        layers.get_mut(base).trainable = false;
+        assert!(!layers.learns(&graph, conv, kernel), "the model around it is frozen");
+        layers.get_mut(base).trainable = true;
+        layers.get_mut(conv).trainable = false;
+        assert!(!layers.learns(&graph, conv, kernel), "the layer is frozen");
+    }
+
+    #[test]
+    fn statistics_never_learn() {
+        let (mut graph, layers, _) = network();
+        let mean = graph.add("base/conv/mean", Param { shape: [2].into(), trainable: false }, &[]).unwrap();
+        assert!(!layers.learns(&graph, layers.find("base/conv").unwrap(), mean));
+    }
+
+    #[test]
+    fn weights_within_a_model_are_counted_once() {
+        let (_, layers, kernel) = network();
+        let [base, conv] = ["base", "base/conv"].map(|path| layers.find(path).unwrap());
+        assert_eq!(layers.params_within(base), [(conv, kernel)]);
+        let names: Vec<&str> = layers.children(Some(base)).map(|(_, layer)| layer.name.as_str()).collect();
+        assert_eq!(names, ["conv", "conv_2"]);
+        assert_eq!(layers.children(None).count(), 3);
+    }
+}

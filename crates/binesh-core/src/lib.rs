@@ -7,6 +7,8 @@
 //! Nothing here reads a file, a clock or the environment, or prints.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod check;
 mod graph;
 mod layers;
 mod operator;

@@ -17,7 +17,8 @@ pub trait Operator {
         1..=1
     }
 
-    /// The only statement of this operator's shape rule. Everything it accepts, `forward` computes.
+    /// The only statement of this operator's shape rule. Everything it accepts, `forward` computes. The graph sees to
+    /// it that no input is empty or too large to hold.
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError>;
 
     /// Writes every value of `output`, whose shape is what `infer` said.
@@ -43,11 +44,14 @@ pub trait Operator {
     }
 }
 
-/// The values of the forward pass that a gradient reads. Parameters are always at hand.
+/// The values of the forward pass that a gradient reads. Parameters are always at hand, but a weight may also be
+/// computed by another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeps {
     /// None.
     Nothing,
+    /// All inputs but the first.
+    Weights,
     /// All inputs.
     Inputs,
     /// The output.
@@ -57,9 +61,13 @@ pub enum Keeps {
 }
 
 impl Keeps {
-    /// True when the inputs are read.
-    pub fn inputs(self) -> bool {
-        matches!(self, Keeps::Inputs | Keeps::InputsAndOutput)
+    /// True when the input at `position` is read.
+    pub fn input(self, position: usize) -> bool {
+        match self {
+            Keeps::Inputs | Keeps::InputsAndOutput => true,
+            Keeps::Weights => position > 0,
+            Keeps::Nothing | Keeps::Output => false,
+        }
     }
 
     /// True when the output is read.

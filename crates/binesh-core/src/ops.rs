@@ -61,7 +61,7 @@ operators! {
 
 use binesh_kernels::pool;
 
-use crate::shape::{Shape, ShapeError, Window};
+use crate::shape::{Padding, Shape, ShapeError, Window};
 use crate::tensor::{View, ViewMut};
 
 /// A bias has one value per output channel.
@@ -83,16 +83,20 @@ fn check_per_channel(what: &str, given: &Shape, channels: usize) -> Result<(), S
 fn pool_geometry(window: &Window, count_include_pad: bool, x: &Shape) -> Result<pool::Pool, ShapeError> {
     let [n, h, w, c] = x.axes("N, H, W, C")?;
     let placed = window.place([h, w])?;
+    if let Padding::Explicit(pads) = window.padding {
+        // Else a window could lie wholly in the padding, where there is no largest value and no mean.
+        let extent = |axis: usize| (window.size[axis] - 1) * window.dilation[axis] + 1;
+        if (0..2).any(|axis| pads[axis].iter().any(|&pad| pad >= extent(axis))) {
+            return Err(ShapeError::new(format!("the padding {pads:?} is not smaller than the window")));
+        }
+    }
     let ([ho, wo], pad, [kh, kw]) = (placed.output, placed.before, window.size);
     let Window { stride, dilation, .. } = *window;
     Ok(pool::Pool { n, h, w, c, ho, wo, kh, kw, stride, dilation, pad, count_include_pad })
 }
 
 fn global_pool_shape(x: &Shape, keepdims: bool) -> Result<Shape, ShapeError> {
-    let [n, h, w, c] = x.axes("N, H, W, C")?;
-    if h * w == 0 {
-        return Err(ShapeError::new(format!("cannot pool over the empty map {x}")));
-    }
+    let [n, _, _, c] = x.axes("N, H, W, C")?;
     Ok(if keepdims { [n, 1, 1, c].into() } else { [n, c].into() })
 }
 

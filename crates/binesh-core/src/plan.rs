@@ -2,6 +2,8 @@
 
 mod fuse;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -67,6 +69,14 @@ pub(crate) fn is_weight(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.node(id).op, Op::Param(_))
 }
 
+/// Weights whose values will be read like those of any other wanted node.
+pub(crate) fn wanted_weights(graph: &Graph, want: &[NodeId]) -> Vec<NodeId> {
+    let mut weights: Vec<NodeId> = want.iter().copied().filter(|&id| is_weight(graph, id)).collect();
+    weights.sort();
+    weights.dedup();
+    weights
+}
+
 /// Steps for one set of input shapes, wanted nodes and gradients.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -106,12 +116,12 @@ impl Flow {
 impl Plan {
     /// Makes a plan; fails when shapes do not fit or a gradient has no path.
     pub fn new(graph: &Arc<Graph>, spec: PlanSpec<'_>) -> Result<Plan, PlanError> {
-        let shapes = graph.shapes(spec.inputs)?;
         let needed = ancestors(spec.want, graph, |node| &node.inputs);
         let inputs: Vec<NodeId> = graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
         if let Some(&id) = inputs.iter().find(|id| !spec.inputs.iter().any(|(given, _)| given == *id)) {
             return Err(PlanError::NoShape { name: graph.node(id).name.clone() });
         }
+        let shapes = graph.shapes_where(|id| needed[id.index()], spec.inputs)?;
         let wrt = match spec.grads {
             Grads::None => &[],
             Grads::Wrt(wrt) => wrt,
@@ -123,7 +133,8 @@ impl Plan {
         let flow = flow(graph, &reached, wrt);
         let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow);
         let keep = keep(graph, spec.want, &flow);
-        let (slot_of, slots) = slots::assign(graph, &shapes, &inputs, &steps, &keep);
+        let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
+        let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
         Ok(Plan {
             graph: Arc::clone(graph),
@@ -139,7 +150,7 @@ impl Plan {
         })
     }
 
-    /// The shape of a node's value.
+    /// The shape of a node's value; `[]` for a node that nothing wanted depends on.
     pub fn shape(&self, id: NodeId) -> &Shape {
         &self.shapes[id.index()]
     }
@@ -221,10 +232,8 @@ fn keep(graph: &Graph, want: &[NodeId], flow: &Flow) -> Vec<bool> {
         let wanted = flow.wanted(node);
         let keeps = node.op.operator().keeps(&wanted);
         keep[index] |= keeps.output();
-        if keeps.inputs() {
-            for input in &node.inputs {
-                keep[input.index()] = true;
-            }
+        for (position, input) in node.inputs.iter().enumerate() {
+            keep[input.index()] |= keeps.input(position);
         }
     }
     keep

@@ -2,6 +2,8 @@
 
 mod backward;
 mod packed;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use crate::graph::NodeId;
 use crate::operator::ReluRule;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan, Step};
+use crate::plan::{Fused, Plan, Step, wanted_weights};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
@@ -69,6 +71,11 @@ impl Session {
         for (&id, input) in self.plan.inputs.iter().zip(inputs) {
             let slot = slot(&self.plan, id);
             self.slots[slot][..input.data().len()].copy_from_slice(input.data());
+        }
+        for id in wanted_weights(&self.plan.graph, &self.plan.want) {
+            let slot = slot(&self.plan, id);
+            let value = params.get(id).expect("`check` saw a value for every weight");
+            self.slots[slot].copy_from_slice(value.data());
         }
         for at in 0..self.plan.steps.len() {
             self.step(params, at);
@@ -213,7 +220,7 @@ fn operand<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], params: &'a Params, id: No
 #[non_exhaustive]
 pub enum InputError {
     /// Another number of inputs.
-    #[error("the plan takes {expected} inputs but {got} were given")]
+    #[error("the plan takes {expected} input{} but was given {got}", if *expected == 1 { "" } else { "s" })]
     Count {
         /// Inputs of the plan.
         expected: usize,

@@ -8,6 +8,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// `y = function(x)`, each value on its own.
+///
+/// # Shapes
+/// x any -> y like x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Activate {
     /// The function; its documentation has the definition and the derivative at kinks.
@@ -43,5 +46,128 @@ impl Operator for Activate {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::InputsAndOutput
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Case, op};
+
+    fn activate(function: Activation) -> Case {
+        op(Activate { function }).input([2, 3, 5, 7])
+    }
+
+    fn at(function: Activation, x: &[f32]) -> Case {
+        op(Activate { function }).input([x.len()]).values(x)
+    }
+
+    #[test]
+    fn rectifiers() {
+        activate(Activation::RELU).away_from(&[0.0], 0.01).check();
+        activate(Activation::RELU6).within(-3.0, 9.0).away_from(&[0.0, 6.0], 0.01).check();
+        activate(Activation::leaky_relu(0.3)).away_from(&[0.0], 0.01).check();
+        let keras = Activation::Relu { max: 0.75, slope: 0.125, threshold: 0.25 };
+        activate(keras).away_from(&[0.25, 0.75], 0.01).check();
+    }
+
+    /// Values that TensorFlow's `tf.keras.layers.ReLU(max_value=0.75, negative_slope=0.125, threshold=0.25)` defines.
+    #[test]
+    fn keras_relu_at_its_kinks() {
+        let keras = Activation::Relu { max: 0.75, slope: 0.125, threshold: 0.25 };
+        let x = [-0.75, 0.25, 0.5, 0.75, 2.0];
+        assert_eq!(at(keras, &x).gradients(&[1.0; 5], ReluRule::Exact), [[0.125, 0.125, 1.0, 0.0, 0.0]]);
+    }
+
+    #[test]
+    fn smooth_functions() {
+        use Activation::*;
+        let all = [
+            Linear,
+            Gelu { approximate: false },
+            Gelu { approximate: true },
+            Silu,
+            Sigmoid,
+            Tanh,
+            Softplus,
+            Mish,
+            Exp,
+            Square,
+            Neg,
+            Affine { scale: -2.5, offset: 0.75 },
+        ];
+        for function in all {
+            activate(function).within(-4.0, 4.0).check();
+        }
+    }
+
+    #[test]
+    fn functions_with_kinks() {
+        use Activation::*;
+        let all: [(Activation, &[f32]); 8] = [
+            (Elu { alpha: 1.0 }, &[0.0]),
+            (Elu { alpha: 0.5 }, &[0.0]),
+            (Selu, &[0.0]),
+            (HardSigmoid2, &[-2.5, 2.5]),
+            (HardSigmoid3, &[-3.0, 3.0]),
+            (HardSwish, &[-3.0, 3.0]),
+            (Softsign, &[0.0]),
+            (Abs, &[0.0]),
+        ];
+        for (function, kinks) in all {
+            activate(function).within(-4.0, 4.0).away_from(kinks, 0.01).check();
+        }
+        activate(Clip { min: -0.5, max: 0.25 }).away_from(&[-0.5, 0.25], 0.01).check();
+    }
+
+    #[test]
+    fn functions_of_positive_values() {
+        use Activation::*;
+        for function in [Log, Sqrt, Rsqrt, Reciprocal] {
+            activate(function).within(0.25, 4.0).check();
+        }
+    }
+
+    /// `tf.nn.gelu`, `tf.nn.selu`, `keras.activations.*` of these values.
+    #[test]
+    fn literal_values() {
+        at(Activation::Gelu { approximate: false }, &[-1.0, 0.5, 2.0]).equals(&[-0.15865525, 0.34573123, 1.9544997]).check();
+        at(Activation::Gelu { approximate: true }, &[-1.0, 0.5, 2.0]).equals(&[-0.158808, 0.345714, 1.954598]).check();
+        at(Activation::Selu, &[-1.0, 1.0]).equals(&[-1.1113307, 1.050701]).check();
+        at(Activation::HardSigmoid2, &[-3.0, 1.0, 3.0]).equals(&[0.0, 0.7, 1.0]).check();
+        at(Activation::HardSigmoid3, &[-4.0, 1.0, 4.0]).equals(&[0.0, 0.6666667, 1.0]).check();
+        at(Activation::Silu, &[-1.0, 2.0]).equals(&[-0.26894143, 1.7615942]).check();
+    }
+
+    #[test]
+    fn derivatives_at_kinks() {
+        let derivative = |function, x: &[f32]| at(function, x).gradients(&vec![1.0; x.len()], ReluRule::Exact).remove(0);
+        assert_eq!(derivative(Activation::RELU, &[0.0, -0.0]), [0.0, 0.0]);
+        assert_eq!(derivative(Activation::RELU6, &[0.0, 6.0]), [0.0, 0.0]);
+        assert_eq!(derivative(Activation::leaky_relu(0.25), &[0.0]), [0.25]);
+        assert_eq!(derivative(Activation::Abs, &[0.0]), [0.0]);
+        assert_eq!(derivative(Activation::Clip { min: -1.0, max: 1.0 }, &[-1.0, 1.0]), [1.0, 1.0]);
+    }
+
+    /// The three rules on the four combinations of signs of input and gradient (Springenberg et al. 2015, figure 1).
+    #[test]
+    fn rules_of_the_rectifier() {
+        let (x, dy) = ([1.0, 1.0, -1.0, -1.0], [2.0, -2.0, 3.0, -3.0]);
+        let rule = |function, rule| at(function, &x).gradients(&dy, rule).remove(0);
+        assert_eq!(rule(Activation::RELU, ReluRule::Exact), [2.0, -2.0, 0.0, 0.0]);
+        assert_eq!(rule(Activation::RELU, ReluRule::Guided), [2.0, 0.0, 0.0, 0.0]);
+        assert_eq!(rule(Activation::RELU, ReluRule::Deconv), [2.0, 0.0, 3.0, 0.0]);
+        assert_eq!(rule(Activation::leaky_relu(0.5), ReluRule::Guided), [2.0, 0.0, 1.5, 0.0]);
+        // Only rectifiers have rules.
+        assert_eq!(rule(Activation::Neg, ReluRule::Guided), [-2.0, 2.0, -3.0, 3.0]);
+        assert_eq!(rule(Activation::Neg, ReluRule::Deconv), [-2.0, 2.0, -3.0, 3.0]);
+    }
+
+    #[test]
+    fn rejects() {
+        op(Activate { function: Activation::RELU })
+            .input([2])
+            .input([2])
+            .rejects("layer `y` (relu): takes 1 input but was given 2");
     }
 }

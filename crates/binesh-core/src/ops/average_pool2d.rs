@@ -48,3 +48,56 @@ impl Operator for AveragePool2d {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Padding;
+    use crate::check::op;
+
+    fn pool(size: usize, stride: usize, padding: Padding) -> AveragePool2d {
+        AveragePool2d { window: Window::square(size, stride, padding), count_include_pad: false }
+    }
+
+    #[test]
+    fn densenet_transition() {
+        op(pool(2, 2, Padding::Valid)).input([2, 6, 8, 5]).check();
+    }
+
+    #[test]
+    fn inception_branch_counts_real_values_only() {
+        op(pool(3, 1, Padding::Same)).input([2, 5, 7, 3]).check();
+        op(pool(3, 3, Padding::Same)).input([1, 1, 1, 1]).values(&[6.0]).equals(&[6.0]).check();
+    }
+
+    #[test]
+    fn torch_counts_the_padding() {
+        let padding = Padding::Explicit([[1, 1], [1, 1]]);
+        let torch = AveragePool2d { count_include_pad: true, ..pool(3, 1, padding) };
+        op(torch.clone()).input([2, 5, 7, 3]).check();
+        op(torch).input([1, 1, 1, 1]).values(&[9.0]).equals(&[1.0]).check();
+    }
+
+    #[test]
+    fn odd_sizes_strides_and_asymmetric_padding() {
+        for count_include_pad in [false, true] {
+            let padding = Padding::Explicit([[0, 2], [1, 0]]);
+            let window = Window { size: [3, 2], stride: [2, 3], dilation: [1, 2], padding };
+            op(AveragePool2d { window, count_include_pad }).input([3, 7, 9, 4]).check();
+        }
+    }
+
+    #[test]
+    fn stride_larger_than_window() {
+        op(pool(2, 3, Padding::Valid)).input([1, 9, 7, 2]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        let valid = op(pool(5, 1, Padding::Valid));
+        valid.input([1, 4, 9, 1]).rejects("window 5x5 is larger than the 4x9 input");
+        op(pool(2, 1, Padding::Explicit([[0, 0], [0, 2]])))
+            .input([1, 4, 4, 1])
+            .rejects("the padding [[0, 0], [0, 2]] is not smaller than the window");
+    }
+}

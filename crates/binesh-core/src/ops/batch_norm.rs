@@ -96,10 +96,57 @@ impl Operator for BatchNorm {
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {
-        if self.scale && wanted[1] { Keeps::Inputs } else { Keeps::Nothing }
+        if self.scale && wanted[1] { Keeps::Inputs } else { Keeps::Weights }
     }
 
     fn constant_inputs(&self) -> usize {
         2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn norm(scale: bool, center: bool) -> BatchNorm {
+        BatchNorm { epsilon: 1e-3, scale, center }
+    }
+
+    #[test]
+    fn all_weights() {
+        op(norm(true, true))
+            .input([2, 5, 3, 9])
+            .weight([9])
+            .weight([9])
+            .weight([9])
+            .statistic([9])
+            .check();
+    }
+
+    #[test]
+    fn without_scale_or_center() {
+        op(norm(false, true)).input([2, 5, 3, 4]).weight([4]).weight([4]).statistic([4]).check();
+        op(norm(true, false)).input([3, 7]).weight([7]).weight([7]).statistic([7]).check();
+        op(norm(false, false)).input([3, 7]).weight([7]).statistic([7]).check();
+    }
+
+    #[test]
+    fn epsilon_counts_where_the_variance_is_small() {
+        let tiny = BatchNorm { epsilon: 0.25, ..norm(false, false) };
+        op(tiny).input([1, 1]).values(&[3.0]).weight([1]).values(&[1.0]).weight([1]).values(&[0.0]).equals(&[4.0]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(norm(false, false))
+            .input([2, 5])
+            .weight([5])
+            .weight([4])
+            .rejects("the batch norm weight has shape [4] but there are 5 channels");
+        op(norm(true, true))
+            .input([2, 5])
+            .weight([5])
+            .rejects("layer `y` (batch_norm): takes 5 inputs but was given 2");
     }
 }

@@ -62,3 +62,72 @@ impl Operator for Binary {
         Keeps::Inputs
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Case, op};
+    use crate::operator::ReluRule;
+
+    fn each(operands: impl Fn(Case) -> Case) {
+        use BinaryOp::*;
+        for function in [Add, Subtract, Multiply, Maximum, Minimum] {
+            operands(op(Binary { op: function })).check();
+        }
+    }
+
+    #[test]
+    fn equal_shapes() {
+        each(|case| case.input([2, 3, 5, 7]).input([2, 3, 5, 7]));
+    }
+
+    #[test]
+    fn squeeze_and_excite() {
+        each(|case| case.input([2, 5, 3, 4]).input([2, 1, 1, 4]));
+        each(|case| case.input([2, 1, 1, 4]).input([2, 5, 3, 4]));
+    }
+
+    #[test]
+    fn a_weight_of_lower_rank() {
+        each(|case| case.input([2, 3, 5, 4]).weight([4]));
+        each(|case| case.weight([]).input([3, 5]));
+        each(|case| case.input([3, 5]).weight([1]));
+    }
+
+    #[test]
+    fn both_repeat() {
+        each(|case| case.input([3, 1, 4]).input([1, 5, 4]));
+        each(|case| case.input([2, 1, 4, 1]).input([3, 1, 5]));
+    }
+
+    #[test]
+    fn divide() {
+        let divide = || op(Binary { op: BinaryOp::Divide });
+        divide().input([2, 3, 4]).input([2, 3, 4]).within(0.5, 2.0).check();
+        divide().input([2, 3, 4]).weight([4]).within(-2.0, -0.5).check();
+        divide().weight([]).input([2, 3]).within(0.5, 2.0).check();
+    }
+
+    #[test]
+    fn power() {
+        let power = || op(Binary { op: BinaryOp::Power });
+        power().input([2, 3, 4]).within(0.5, 2.0).input([2, 3, 4]).check();
+        power().input([2, 3, 4]).within(0.5, 2.0).weight([]).values(&[2.0]).check();
+    }
+
+    /// TensorFlow gives the whole gradient to the first at ties.
+    #[test]
+    fn ties() {
+        for function in [BinaryOp::Maximum, BinaryOp::Minimum] {
+            let tied = op(Binary { op: function }).input([1]).values(&[2.0]).input([1]).values(&[2.0]);
+            assert_eq!(tied.gradients(&[3.0], ReluRule::Exact), [[3.0], [0.0]]);
+        }
+    }
+
+    #[test]
+    fn rejects() {
+        let add = || op(Binary { op: BinaryOp::Add });
+        add().input([2, 3]).input([2, 4]).rejects("[2, 3] and [2, 4] do not fit together");
+        add().input([2, 3]).rejects("layer `y` (add): takes 2 inputs but was given 1");
+    }
+}

@@ -81,3 +81,40 @@ impl Operator for Concat {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn channels() {
+        op(Concat { axis: -1 }).input([2, 3, 5, 4]).input([2, 3, 5, 1]).input([2, 3, 5, 7]).check();
+    }
+
+    #[test]
+    fn rows_and_batch() {
+        op(Concat { axis: 1 }).input([2, 3, 5]).input([2, 1, 5]).check();
+        op(Concat { axis: 0 }).input([2, 3, 5]).input([3, 3, 5]).check();
+    }
+
+    #[test]
+    fn a_weight_and_a_single_input() {
+        op(Concat { axis: 1 }).input([2, 3]).weight([2, 2]).check();
+        op(Concat { axis: 1 }).input([2, 3]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Concat { axis: 1 })
+            .input([2, 3])
+            .input([3, 3])
+            .rejects("[2, 3] and [3, 3] differ in another axis than 1");
+        op(Concat { axis: 1 })
+            .input([2, 3])
+            .input([2, 3, 1])
+            .rejects("[2, 3] and [2, 3, 1] differ in another axis than 1");
+        op(Concat { axis: 2 }).input([2, 3]).rejects("axis 2 is out of range for the input [2, 3]");
+        op(Concat { axis: 0 }).rejects("layer `y` (concat): takes at least 1 input but was given 0");
+    }
+}

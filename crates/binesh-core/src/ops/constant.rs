@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{Tensor, View, ViewMut};
 
 /// This value, always.
+///
+/// # Shapes
+/// y like the value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
     /// The value.

@@ -137,10 +137,97 @@ impl Operator for Conv2dTranspose {
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {
-        if wanted[1] { Keeps::Inputs } else { Keeps::Nothing }
+        if wanted[1] { Keeps::Inputs } else { Keeps::Weights }
     }
 
     fn macs(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
         self.geometry(inputs[0], inputs[1]).map_or(0, |g| g.macs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn transpose(size: [usize; 2], stride: [usize; 2], padding: Padding) -> Conv2dTranspose {
+        let window = Window { size, stride, dilation: [1, 1], padding };
+        Conv2dTranspose { window, output_padding: None }
+    }
+
+    #[test]
+    fn unet_up_convolution() {
+        op(transpose([2, 2], [2, 2], Padding::Same)).input([2, 3, 5, 6]).weight([2, 2, 4, 6]).weight([4]).check();
+        op(transpose([2, 2], [2, 2], Padding::Valid)).input([2, 3, 5, 6]).weight([2, 2, 4, 6]).check();
+    }
+
+    #[test]
+    fn same_with_overlap() {
+        op(transpose([3, 3], [2, 2], Padding::Same)).input([2, 4, 3, 3]).weight([3, 3, 5, 3]).weight([5]).check();
+        op(transpose([4, 3], [1, 3], Padding::Same)).input([2, 4, 3, 3]).weight([4, 3, 2, 3]).check();
+    }
+
+    #[test]
+    fn kernel_smaller_than_stride() {
+        op(transpose([1, 2], [3, 4], Padding::Valid)).input([2, 3, 2, 3]).weight([1, 2, 2, 3]).weight([2]).check();
+        op(transpose([1, 2], [3, 4], Padding::Same)).input([2, 3, 2, 3]).weight([1, 2, 2, 3]).check();
+    }
+
+    #[test]
+    fn torch_padding_is_asymmetric_too() {
+        op(transpose([3, 4], [2, 1], Padding::Explicit([[1, 0], [2, 1]])))
+            .input([2, 4, 5, 3])
+            .weight([3, 4, 2, 3])
+            .weight([2])
+            .check();
+    }
+
+    #[test]
+    fn dilation() {
+        for padding in [Padding::Valid, Padding::Same] {
+            let window = Window { size: [3, 2], stride: [1, 1], dilation: [2, 3], padding };
+            op(Conv2dTranspose { window, output_padding: None })
+                .input([2, 4, 3, 2])
+                .weight([3, 2, 3, 2])
+                .check();
+        }
+    }
+
+    #[test]
+    fn output_padding() {
+        for padding in [Padding::Valid, Padding::Same, Padding::Explicit([[1, 1], [0, 2]])] {
+            let output_padding = Some([1, 0]);
+            op(Conv2dTranspose { output_padding, ..transpose([3, 3], [2, 2], padding) })
+                .input([2, 4, 3, 2])
+                .weight([3, 3, 3, 2])
+                .weight([3])
+                .check();
+        }
+    }
+
+    #[test]
+    fn rejects() {
+        let three = |padding| op(transpose([3, 3], [1, 1], padding));
+        three(Padding::Valid)
+            .input([1, 4, 4, 3])
+            .weight([3, 3, 3, 4])
+            .rejects("input has 3 channels but the kernel expects 4");
+        three(Padding::Valid)
+            .input([1, 4, 4, 3])
+            .weight([2, 3, 4, 3])
+            .rejects("the kernel is 2x3 but the layer says 3x3");
+        three(Padding::Explicit([[3, 3], [0, 0]]))
+            .input([1, 4, 4, 3])
+            .weight([3, 3, 4, 3])
+            .rejects("padding leaves no output");
+        three(Padding::Valid)
+            .input([1, 4, 4, 3])
+            .weight([3, 3, 4, 3])
+            .weight([3])
+            .rejects("the bias has shape [3] but there are 4 channels");
+        op(transpose([3, 3], [0, 1], Padding::Valid))
+            .input([1, 4, 4, 3])
+            .weight([3, 3, 4, 3])
+            .rejects("window size, stride and dilation must be between 1 and 2^31");
     }
 }

@@ -55,3 +55,22 @@ impl Operator for Crop2d {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn asymmetric() {
+        op(Crop2d { rows: [1, 2], columns: [0, 3] }).input([2, 7, 5, 3]).check();
+        op(Crop2d { rows: [0, 0], columns: [2, 0] }).input([2, 4, 5, 9]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        let crop = |rows, columns| op(Crop2d { rows, columns }).input([1, 4, 4, 1]);
+        crop([2, 2], [0, 0]).rejects("cropping leaves nothing of [1, 4, 4, 1]");
+        crop([0, 0], [usize::MAX, 1]).rejects("cropping leaves nothing of [1, 4, 4, 1]");
+    }
+}

@@ -62,10 +62,45 @@ impl Operator for Dense {
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {
-        if wanted[0] && !wanted[1] { Keeps::Nothing } else { Keeps::Inputs }
+        if wanted[1] { Keeps::Inputs } else { Keeps::Weights }
     }
 
     fn macs(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         (output.len() as u64).saturating_mul(inputs[1].dims()[0] as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn head() {
+        op(Dense).input([2, 37]).weight([37, 10]).weight([10]).check();
+        op(Dense).input([1, 64]).weight([64, 1]).check();
+    }
+
+    #[test]
+    fn more_axes() {
+        op(Dense).input([2, 3, 5, 7]).weight([7, 9]).weight([9]).check();
+        op(Dense).input([7]).weight([7, 9]).check();
+    }
+
+    #[test]
+    fn larger_than_a_block_of_the_product() {
+        op(Dense).input([37, 71]).weight([71, 53]).weight([53]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Dense).input([2, 5]).weight([4, 3]).rejects("input has 5 features but the kernel expects 4");
+        op(Dense).input([2, 5]).weight([5]).rejects("expected the axes [K, M] but the input is [5]");
+        op(Dense).input([]).weight([5, 2]).rejects("a scalar has no channel axis");
+        op(Dense)
+            .input([2, 5])
+            .weight([5, 3])
+            .weight([4])
+            .rejects("the bias has shape [4] but there are 3 channels");
     }
 }

@@ -75,11 +75,65 @@ impl Operator for DepthwiseConv2d {
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {
-        if wanted[1] { Keeps::Inputs } else { Keeps::Nothing }
+        if wanted[1] { Keeps::Inputs } else { Keeps::Weights }
     }
 
     fn macs(&self, inputs: &[&Shape], output: &Shape) -> u64 {
         let [kh, kw] = [inputs[1].dims()[0], inputs[1].dims()[1]];
         (output.len() as u64).saturating_mul((kh * kw) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Padding;
+    use crate::check::op;
+
+    fn depthwise(size: usize, stride: usize, padding: Padding) -> DepthwiseConv2d {
+        DepthwiseConv2d { window: Window::square(size, stride, padding) }
+    }
+
+    #[test]
+    fn mobilenet() {
+        op(depthwise(3, 1, Padding::Same)).input([2, 6, 5, 19]).weight([3, 3, 19, 1]).weight([19]).check();
+        op(depthwise(3, 2, Padding::Same)).input([2, 7, 8, 9]).weight([3, 3, 9, 1]).check();
+    }
+
+    #[test]
+    fn efficientnet_five_by_five() {
+        op(depthwise(5, 2, Padding::Same)).input([2, 9, 8, 17]).weight([5, 5, 17, 1]).check();
+    }
+
+    #[test]
+    fn multiplier() {
+        op(depthwise(3, 1, Padding::Valid)).input([2, 5, 6, 3]).weight([3, 3, 3, 4]).weight([12]).check();
+    }
+
+    #[test]
+    fn asymmetric_padding_strides_and_dilation() {
+        let padding = Padding::Explicit([[2, 0], [1, 3]]);
+        let window = Window { size: [2, 3], stride: [3, 2], dilation: [2, 1], padding };
+        op(DepthwiseConv2d { window }).input([3, 8, 7, 5]).weight([2, 3, 5, 2]).weight([10]).check();
+    }
+
+    #[test]
+    fn one_pixel() {
+        op(depthwise(7, 1, Padding::Same)).input([1, 1, 1, 8]).weight([7, 7, 8, 1]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        let three = || op(depthwise(3, 1, Padding::Valid)).input([1, 8, 8, 3]);
+        three().weight([3, 3, 4, 1]).rejects("input has 3 channels but the kernel expects 4");
+        three().weight([3, 5, 3, 1]).rejects("the kernel is 3x5 but the layer says 3x3");
+        three()
+            .weight([3, 3, 3, 2])
+            .weight([3])
+            .rejects("the bias has shape [3] but there are 6 channels");
+        op(depthwise(3, 1, Padding::Valid))
+            .input([1, 2, 2, 3])
+            .weight([3, 3, 3, 1])
+            .rejects("window 3x3 is larger than the 2x2 input");
     }
 }

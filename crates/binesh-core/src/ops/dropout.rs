@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// `y = x`: values are dropped in training only, and plans run networks for use.
+///
+/// # Shapes
+/// x any -> y like x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     /// Share of the values that training drops.
@@ -32,5 +35,21 @@ impl Operator for Dropout {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn passes_everything_on() {
+        op(Dropout { rate: 0.5 }).input([2, 3, 5]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Dropout { rate: 0.5 }).rejects("layer `y` (dropout): takes 1 input but was given 0");
     }
 }

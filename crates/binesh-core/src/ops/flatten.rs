@@ -35,3 +35,20 @@ impl Operator for Flatten {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn typical() {
+        op(Flatten).input([2, 3, 5, 4]).check();
+        op(Flatten).input([3]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Flatten).input([]).rejects("a scalar has no batch axis");
+    }
+}

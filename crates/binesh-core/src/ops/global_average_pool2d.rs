@@ -40,3 +40,26 @@ impl Operator for GlobalAveragePool2d {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn typical() {
+        op(GlobalAveragePool2d { keepdims: false }).input([3, 7, 5, 9]).check();
+    }
+
+    #[test]
+    fn keeps_axes() {
+        op(GlobalAveragePool2d { keepdims: true }).input([2, 3, 1, 17]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        let pool = || op(GlobalAveragePool2d { keepdims: false });
+        pool().input([2, 0, 3, 4]).rejects("[2, 0, 3, 4] holds no values");
+        pool().input([2, 3]).rejects("expected the axes [N, H, W, C] but the input is [2, 3]");
+    }
+}

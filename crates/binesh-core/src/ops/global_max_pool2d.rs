@@ -42,3 +42,32 @@ impl Operator for GlobalMaxPool2d {
         Keeps::InputsAndOutput
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+    use crate::operator::ReluRule;
+
+    #[test]
+    fn typical() {
+        op(GlobalMaxPool2d { keepdims: false }).input([3, 7, 5, 9]).distinct().check();
+    }
+
+    #[test]
+    fn keeps_axes() {
+        op(GlobalMaxPool2d { keepdims: true }).input([2, 3, 1, 17]).distinct().check();
+    }
+
+    #[test]
+    fn ties_go_to_the_first_in_scan_order() {
+        let tied = op(GlobalMaxPool2d { keepdims: false }).input([1, 2, 2, 1]).values(&[0.0, 2.0, 2.0, 1.0]);
+        assert_eq!(tied.gradients(&[5.0], ReluRule::Exact), [[0.0, 5.0, 0.0, 0.0]]);
+    }
+
+    #[test]
+    fn rejects() {
+        let pool = op(GlobalMaxPool2d { keepdims: false });
+        pool.input([2, 3, 0, 4]).rejects("[2, 3, 0, 4] holds no values");
+    }
+}

@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// `y = x`.
+///
+/// # Shapes
+/// x any -> y like x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity;
 
@@ -29,5 +32,22 @@ impl Operator for Identity {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn any_rank() {
+        op(Identity).input([2, 3, 5, 4]).check();
+        op(Identity).input([]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Identity).input([2]).input([2]).rejects("layer `y` (identity): takes 1 input but was given 2");
     }
 }

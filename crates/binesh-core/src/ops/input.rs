@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// A value given at run time; `None` where its extent is free (the batch, and unknown height or width).
+///
+/// # Shapes
+/// y is what is given; it must agree with `dims`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     /// Extents.

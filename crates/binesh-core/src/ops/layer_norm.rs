@@ -60,3 +60,39 @@ impl Operator for LayerNorm {
         norm::layer_norm_backward(cx, c, x.data(), gamma, self.epsilon, dy.data(), gradients);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn norm(scale: bool, center: bool) -> LayerNorm {
+        LayerNorm { epsilon: 1e-3, scale, center }
+    }
+
+    #[test]
+    fn convnext() {
+        op(norm(true, true)).input([2, 3, 5, 19]).weight([19]).weight([19]).check();
+    }
+
+    #[test]
+    fn without_scale_or_center() {
+        op(norm(false, true)).input([4, 7]).weight([7]).check();
+        op(norm(true, false)).input([4, 7]).weight([7]).check();
+        op(norm(false, false)).input([2, 3, 8]).check();
+    }
+
+    #[test]
+    fn a_row_of_equal_values() {
+        let flat = op(LayerNorm { epsilon: 0.25, ..norm(false, false) });
+        flat.input([1, 2]).values(&[3.0, 3.0]).equals(&[0.0, 0.0]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(norm(true, false))
+            .input([2, 5])
+            .weight([4])
+            .rejects("the layer norm weight has shape [4] but there are 5 channels");
+    }
+}

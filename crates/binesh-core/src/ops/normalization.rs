@@ -63,10 +63,42 @@ impl Operator for Normalization {
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
-        Keeps::Nothing
+        Keeps::Weights
     }
 
     fn constant_inputs(&self) -> usize {
         2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn typical() {
+        op(Normalization { invert: false }).input([2, 3, 5, 3]).weight([3]).statistic([3]).check();
+    }
+
+    #[test]
+    fn inverted() {
+        op(Normalization { invert: true }).input([2, 3, 5, 3]).weight([3]).statistic([3]).check();
+    }
+
+    /// Keras divides by `max(sqrt(variance), epsilon)`, so no variance does not divide by zero.
+    #[test]
+    fn no_variance() {
+        let flat = op(Normalization { invert: false }).input([1, 1]).values(&[2.0]);
+        flat.weight([1]).values(&[1.0]).weight([1]).values(&[0.0]).equals(&[1e7]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Normalization { invert: false })
+            .input([2, 5])
+            .weight([5])
+            .weight([1])
+            .rejects("the statistic has shape [1] but there are 5 channels");
     }
 }

@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// A named weight of this shape.
+///
+/// # Shapes
+/// y `shape`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Param {
     /// Extents.

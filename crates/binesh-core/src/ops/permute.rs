@@ -7,6 +7,9 @@ use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
 /// Axis `i` of y is axis `axes[i]` of x, the batch axis included.
+///
+/// # Shapes
+/// x any -> y, extent `i` that of axis `axes[i]` of x.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Permute {
     /// A permutation of `0..rank`.
@@ -45,5 +48,37 @@ impl Operator for Permute {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn axes(axes: &[usize]) -> Permute {
+        Permute { axes: axes.to_vec() }
+    }
+
+    #[test]
+    fn channels_first_and_back() {
+        op(axes(&[0, 3, 1, 2])).input([2, 3, 5, 7]).check();
+        op(axes(&[0, 2, 3, 1])).input([2, 7, 3, 5]).check();
+    }
+
+    #[test]
+    fn other_orders() {
+        op(axes(&[1, 0])).input([3, 5]).check();
+        op(axes(&[0, 2, 1])).input([2, 33, 17]).check();
+        op(axes(&[3, 1, 0, 2])).input([2, 3, 4, 5]).check();
+        op(axes(&[0, 1, 2])).input([2, 3, 4]).check();
+        op(axes(&[])).input([]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(axes(&[0, 1])).input([2, 3, 4]).rejects("[0, 1] is not an order of the axes of [2, 3, 4]");
+        op(axes(&[0, 0])).input([2, 3]).rejects("[0, 0] is not an order of the axes of [2, 3]");
+        op(axes(&[0, 2])).input([2, 3]).rejects("[0, 2] is not an order of the axes of [2, 3]");
     }
 }

@@ -45,3 +45,39 @@ impl Operator for Prelu {
         prelu::backward(cx, x.data(), x_dims, alpha.data(), a_dims, dy.data(), dx, d_alpha);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+    use crate::operator::ReluRule;
+
+    #[test]
+    fn alpha_per_element() {
+        op(Prelu).input([2, 3, 5, 4]).away_from(&[0.0], 0.01).weight([3, 5, 4]).check();
+    }
+
+    #[test]
+    fn alpha_shared_over_space() {
+        op(Prelu).input([2, 5, 3, 7]).away_from(&[0.0], 0.01).weight([1, 1, 7]).check();
+    }
+
+    #[test]
+    fn alpha_shared_over_one_axis() {
+        op(Prelu).input([2, 5, 3, 7]).away_from(&[0.0], 0.01).weight([5, 1, 7]).check();
+        op(Prelu).input([3, 6]).away_from(&[0.0], 0.01).weight([6]).check();
+    }
+
+    /// Keras computes `relu(x) - alpha * relu(-x)`, whose derivatives at 0 are all 0.
+    #[test]
+    fn at_the_kink() {
+        let kink = op(Prelu).input([1, 1]).values(&[0.0]).weight([1]).values(&[0.5]);
+        assert_eq!(kink.gradients(&[1.0], ReluRule::Exact), [[0.0], [0.0]]);
+    }
+
+    #[test]
+    fn rejects() {
+        op(Prelu).input([2, 3, 4]).weight([4]).rejects("alpha [4] does not fit the input [2, 3, 4]");
+        op(Prelu).input([2, 3, 4]).weight([2, 4]).rejects("alpha [2, 4] does not fit the input [2, 3, 4]");
+    }
+}

@@ -26,10 +26,7 @@ impl ReduceMean {
             reduced[x.axis(axis)?] = true;
         }
         let count: usize = x.dims().iter().zip(&reduced).filter(|(_, r)| **r).map(|(d, _)| d).product();
-        match count {
-            0 => Err(ShapeError::new(format!("cannot take a mean over nothing of {x}"))),
-            _ => Ok((reduced, 1.0 / count as f32)),
-        }
+        Ok((reduced, 1.0 / count as f32))
     }
 }
 
@@ -63,5 +60,36 @@ impl Operator for ReduceMean {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn mean(axes: &[i64], keepdims: bool) -> ReduceMean {
+        ReduceMean { axes: axes.to_vec(), keepdims }
+    }
+
+    #[test]
+    fn over_space() {
+        op(mean(&[1, 2], false)).input([2, 3, 5, 7]).check();
+        op(mean(&[1, 2], true)).input([2, 3, 5, 7]).check();
+    }
+
+    #[test]
+    fn other_axes() {
+        op(mean(&[-1], false)).input([2, 3, 5]).check();
+        op(mean(&[0, -1], true)).input([2, 3, 5]).check();
+        op(mean(&[1], false)).input([4, 3]).check();
+        op(mean(&[0, 1, 2], false)).input([2, 3, 5]).check();
+        op(mean(&[], false)).input([2, 3]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(mean(&[4], false)).input([2, 3]).rejects("axis 4 is out of range for the input [2, 3]");
+        op(mean(&[1], false)).input([2, 0]).rejects("[2, 0] holds no values");
     }
 }

@@ -61,3 +61,30 @@ impl Operator for Rescaling {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn one_for_all() {
+        op(Rescaling { scale: vec![1.0 / 127.5], offset: vec![-1.0] }).input([2, 3, 5, 3]).within(0.0, 255.0).check();
+    }
+
+    #[test]
+    fn one_per_channel() {
+        let op_of = |scale: &[f32], offset: &[f32]| {
+            op(Rescaling { scale: scale.to_vec(), offset: offset.to_vec() }).input([2, 3, 5, 3])
+        };
+        op_of(&[0.5, -2.0, 3.0], &[0.25]).check();
+        op_of(&[0.5], &[0.25, 1.0, -1.0]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Rescaling { scale: vec![1.0; 2], offset: vec![0.0] })
+            .input([2, 3])
+            .rejects("2 scales or offsets do not fit the 3 channels of [2, 3]");
+    }
+}

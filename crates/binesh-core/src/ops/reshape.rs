@@ -55,3 +55,37 @@ impl Operator for Reshape {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn to(target: &[Option<usize>]) -> Reshape {
+        Reshape { target: target.to_vec() }
+    }
+
+    #[test]
+    fn typical() {
+        op(to(&[Some(4), Some(5), Some(3)])).input([2, 60]).check();
+        op(to(&[])).input([3, 1]).check();
+    }
+
+    #[test]
+    fn one_open_extent() {
+        op(to(&[None, Some(4)])).input([2, 3, 8]).check();
+        op(to(&[None])).input([2, 3, 8]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(to(&[Some(7)])).input([2, 6]).rejects("[2, 6] does not reshape to [2, 7]");
+        op(to(&[None, Some(4)])).input([2, 6]).rejects("[2, 6] does not reshape to [2, -1, 4]");
+        op(to(&[None, Some(0)])).input([2, 6]).rejects("[2, 6] does not reshape to [2, -1, 0]");
+        op(to(&[None, None]))
+            .input([2, 6])
+            .rejects("only one extent of the target shape can be left open");
+        op(to(&[Some(usize::MAX), Some(2)])).input([2, 6]).rejects("the target shape is too large");
+        op(to(&[Some(1)])).input([]).rejects("a scalar has no batch axis");
+    }
+}

@@ -46,7 +46,9 @@ impl Slice {
         let (axis, start, _) = self.resolve(x).expect("`infer` accepted this shape");
         let (mut begin, mut step) = (vec![0; x.rank()], vec![1; x.rank()]);
         begin[axis] = start;
-        step[axis] = self.step as isize;
+        // A step beyond the axis takes one position, as a step of its length does.
+        let n = x.dims()[axis] as i64;
+        step[axis] = self.step.clamp(-n, n) as isize;
         (begin, step)
     }
 }
@@ -79,5 +81,54 @@ impl Operator for Slice {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn slice(axis: i64, start: Option<i64>, end: Option<i64>, step: i64) -> Slice {
+        Slice { axis, start, end, step }
+    }
+
+    #[test]
+    fn channels() {
+        op(slice(-1, Some(1), Some(4), 1)).input([2, 3, 5, 7]).check();
+        op(slice(3, Some(-2), None, 1)).input([2, 3, 5, 7]).check();
+    }
+
+    #[test]
+    fn every_second_row() {
+        op(slice(1, None, None, 2)).input([2, 7, 3]).check();
+        op(slice(1, Some(1), None, 3)).input([2, 7, 3]).check();
+    }
+
+    #[test]
+    fn backwards() {
+        op(slice(-1, None, None, -1)).input([2, 3, 3]).check();
+        op(slice(1, Some(5), Some(0), -2)).input([2, 7, 3]).check();
+    }
+
+    #[test]
+    fn positions_are_clamped() {
+        op(slice(0, Some(-99), Some(99), 1)).input([3]).values(&[1.0, 2.0, 3.0]).equals(&[1.0, 2.0, 3.0]).check();
+        op(slice(0, Some(99), Some(-99), -1)).input([3]).values(&[1.0, 2.0, 3.0]).equals(&[3.0, 2.0, 1.0]).check();
+    }
+
+    #[test]
+    fn steps_beyond_the_axis() {
+        op(slice(1, Some(1), None, 1 << 62)).input([2, 3]).check();
+        op(slice(1, Some(1), None, -(1 << 62))).input([2, 3]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(slice(1, None, None, 0)).input([2, 3]).rejects("a slice needs a step other than 0");
+        op(slice(1, Some(2), Some(1), 1))
+            .input([2, 3])
+            .rejects("the slice takes nothing of axis 1 of [2, 3]");
+        op(slice(-3, None, None, 1)).input([2, 3]).rejects("axis -3 is out of range for the input [2, 3]");
     }
 }

@@ -19,10 +19,8 @@ impl Operator for Softmax {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        match inputs[0].channels()? {
-            0 => Err(ShapeError::new("softmax over no values")),
-            _ => Ok(inputs[0].clone()),
-        }
+        inputs[0].channels()?;
+        Ok(inputs[0].clone())
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
@@ -38,5 +36,34 @@ impl Operator for Softmax {
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn typical() {
+        op(Softmax).input([3, 10]).within(-4.0, 4.0).check();
+    }
+
+    #[test]
+    fn over_the_last_of_many_axes() {
+        op(Softmax).input([2, 3, 5, 7]).check();
+        op(Softmax).input([1, 1]).equals(&[1.0]).check();
+    }
+
+    #[test]
+    fn large_values_do_not_overflow() {
+        let x = op(Softmax).input([1, 2]).values(&[500.0, 500.0]);
+        x.equals(&[0.5, 0.5]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(Softmax).input([2, 0]).rejects("[2, 0] holds no values");
+        op(Softmax).input([]).rejects("a scalar has no channel axis");
     }
 }

@@ -69,3 +69,32 @@ impl Operator for UpSampling2d {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    fn up(factors: [usize; 2], interpolation: Interpolation) -> UpSampling2d {
+        UpSampling2d { factors, interpolation }
+    }
+
+    #[test]
+    fn nearest() {
+        op(up([2, 2], Interpolation::Nearest)).input([2, 3, 5, 3]).check();
+        op(up([3, 1], Interpolation::Nearest)).input([1, 2, 3, 9]).check();
+    }
+
+    #[test]
+    fn bilinear() {
+        op(up([2, 2], Interpolation::Bilinear)).input([2, 3, 5, 3]).check();
+        op(up([1, 3], Interpolation::Bilinear)).input([2, 3, 5, 3]).check();
+        op(up([5, 4], Interpolation::Bilinear)).input([1, 1, 2, 9]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        op(up([0, 1], Interpolation::Nearest)).input([1, 4, 4, 1]).rejects("bad up-sampling factor");
+        op(up([usize::MAX, 1], Interpolation::Nearest)).input([1, 4, 4, 1]).rejects("bad up-sampling factor");
+    }
+}

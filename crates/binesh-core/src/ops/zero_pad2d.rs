@@ -54,3 +54,22 @@ impl Operator for ZeroPad2d {
         Keeps::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::op;
+
+    #[test]
+    fn asymmetric() {
+        op(ZeroPad2d { rows: [0, 1], columns: [3, 2] }).input([2, 4, 5, 3]).check();
+        op(ZeroPad2d { rows: [2, 0], columns: [0, 0] }).input([1, 1, 1, 17]).check();
+    }
+
+    #[test]
+    fn rejects() {
+        let pad = |pad| op(ZeroPad2d { rows: [pad, 0], columns: [0, 0] });
+        pad(usize::MAX).input([1, 4, 4, 1]).rejects("padding is too large");
+        pad(1).input([4, 4]).rejects("expected the axes [N, H, W, C] but the input is [4, 4]");
+    }
+}

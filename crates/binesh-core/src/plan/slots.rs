@@ -4,12 +4,12 @@ use crate::graph::{Graph, NodeId};
 use crate::plan::Step;
 use crate::shape::Shape;
 
-/// Slot of each node's value, and the elements of each slot. Values in `keep` and the network's inputs have a slot of
-/// their own.
+/// Slot of each node's value, and the elements of each slot. Values in `keep` and those that are `given` rather than
+/// computed have a slot of their own.
 pub(super) fn assign(
     graph: &Graph,
     shapes: &[Shape],
-    inputs: &[NodeId],
+    given: &[NodeId],
     steps: &[Step],
     keep: &[bool],
 ) -> (Vec<Option<usize>>, Vec<usize>) {
@@ -21,7 +21,7 @@ pub(super) fn assign(
     }
     let mut pool = Pool::default();
     let mut slot_of = vec![None; shapes.len()];
-    for id in inputs {
+    for id in given {
         slot_of[id.index()] = Some(pool.own(shapes[id.index()].len()));
     }
     for (at, step) in steps.iter().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn assign(
         reads.dedup();
         // A value that nothing reads (it is kept, or it would not be a step) never frees its slot.
         for id in reads {
-            let free = last_read[id.index()] == at && !keep[id.index()] && !inputs.contains(&id);
+            let free = last_read[id.index()] == at && !keep[id.index()] && !given.contains(&id);
             if let Some(slot) = slot_of[id.index()].filter(|_| free) {
                 pool.give(slot);
             }

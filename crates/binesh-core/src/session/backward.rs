@@ -2,7 +2,6 @@
 
 use crate::graph::NodeId;
 use crate::operator::{At, ReluRule};
-use crate::ops::Op;
 use crate::params::Params;
 use crate::plan::is_weight;
 use crate::session::{Session, operand};
@@ -38,11 +37,10 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
     let wanted = plan.flow.wanted(node);
     let keeps = operator.keeps(&wanted);
     let view = |input: NodeId, kept: bool| {
-        // Weights and constants are there at all times; operators read small ones without asking `keeps`.
-        let always = is_weight(&plan.graph, input) || matches!(plan.graph.node(input).op, Op::Constant(_));
-        (kept || always).then(|| operand(plan, slots, params, input))
+        (kept || is_weight(&plan.graph, input)).then(|| operand(plan, slots, params, input))
     };
-    let inputs: Vec<Option<View<'_>>> = node.inputs.iter().map(|&i| view(i, keeps.inputs())).collect();
+    let inputs: Vec<Option<View<'_>>> =
+        node.inputs.iter().enumerate().map(|(at, &i)| view(i, keeps.input(at))).collect();
     let input_shapes: Vec<&Shape> = node.inputs.iter().map(|&i| plan.shape(i)).collect();
     let at = At { inputs: &inputs, output: view(id, keeps.output()), rule, input_shapes: &input_shapes };
 
@@ -51,8 +49,10 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
     for (position, input) in node.inputs.iter().enumerate() {
         let zeros = || vec![0.0; plan.shape(*input).len()];
         let first = !node.inputs[..position].contains(input);
-        let taken = if first { grads[input.index()].take() } else { None };
-        buffers.push(wanted[position].then(|| taken.unwrap_or_else(zeros)));
+        buffers.push(wanted[position].then(|| {
+            let taken = if first { grads[input.index()].take() } else { None };
+            taken.unwrap_or_else(zeros)
+        }));
     }
     let mut d_inputs: Vec<Option<ViewMut<'_>>> = buffers
         .iter_mut()

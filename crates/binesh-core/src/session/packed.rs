@@ -71,7 +71,8 @@ impl PackedWeights {
             }
             (Op::Dense(_), Kernel::Dense(w)) => {
                 let [k, n] = [ws.dims()[0], ws.dims()[1]];
-                matmul::forward(cx, x.len() / k, k, n, x, w, y, &epilogue);
+                let rows = xs.dims()[..xs.rank() - 1].iter().product();
+                matmul::forward(cx, rows, k, n, x, w, y, &epilogue);
             }
             _ => unreachable!("an entry is made by `pack` from the operator of the same node"),
         }

@@ -1,0 +1,326 @@
+//! Properties of plans on random networks, against an executor that optimises nothing; and what cannot be planned.
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use super::*;
+use crate::check::dag::{Dag, dag};
+use crate::check::reference::Array;
+use crate::check::{close, executor, random, runtimes};
+use crate::ops::{Activate, BatchNorm, Binary, Conv2d, Dense, DepthwiseConv2d, Identity, Input, Param};
+use crate::{Activation, BinaryOp, Isa, Padding, Params, ReluRule, Session, Tensor, View, Window};
+
+/// Folding batch norms and adding in another order costs a few roundings per layer of the network.
+const TOLERANCE: f64 = 2e-5;
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(5),
+        ..Default::default()
+    }
+}
+
+impl Dag {
+    fn plan(&self, grads: Grads<'_>) -> Plan {
+        let shapes: Vec<(NodeId, Shape)> =
+            self.inputs.iter().map(|(id, v)| (*id, v.shape().clone())).collect();
+        Plan::new(&self.graph, PlanSpec { inputs: &shapes, want: &self.want, grads }).unwrap()
+    }
+
+    fn session(&self, grads: Grads<'_>) -> Session {
+        let mut session = Session::new(self.plan(grads), runtimes(Isa::detect())[0].clone());
+        self.run(&mut session);
+        session
+    }
+
+    fn run(&self, session: &mut Session) {
+        let given = |id: &NodeId| self.inputs.iter().find(|(input, _)| input == id).unwrap().1.view();
+        let views: Vec<View<'_>> = session.inputs().iter().map(given).collect();
+        session.run(&self.params, &views).unwrap();
+    }
+
+    fn seeds(&self, values: &[Tensor]) -> Vec<(NodeId, Tensor)> {
+        let seed = |&id: &NodeId| (id, random(values[id.index()].shape(), 55 + id.index() as u64, -1.0, 1.0));
+        self.want.iter().map(seed).collect()
+    }
+
+    /// The nodes of `wrt` that something wanted depends on.
+    fn reached(&self) -> Vec<NodeId> {
+        let reached = ancestors(&self.want, &self.graph, differentiable);
+        self.wrt.iter().copied().filter(|id| reached[id.index()]).collect()
+    }
+}
+
+fn f64s(tensor: &Tensor) -> Vec<f64> {
+    Array::from(tensor).data
+}
+
+/// Each slot holds one value from the step that writes it to the last that needs it.
+fn assert_slots_do_not_overlap(plan: &Plan) {
+    let forever = plan.steps.len();
+    let kept = keep(&plan.graph, &plan.want, &plan.flow);
+    let given = plan.inputs.iter().map(|&id| (id, 0, forever));
+    let computed = plan.steps.iter().enumerate().map(|(at, step)| {
+        let id = step.output();
+        let read = |(at, step): (usize, &Step)| step.reads(&plan.graph).contains(&id).then_some(at);
+        let last = plan.steps.iter().enumerate().filter_map(read).max().unwrap_or(at);
+        (id, at, if kept[id.index()] { forever } else { last })
+    });
+    let lives: Vec<(NodeId, usize, usize)> = given.chain(computed).collect();
+    for (i, &(a, from_a, to_a)) in lives.iter().enumerate() {
+        let slot = plan.slot_of[a.index()].unwrap();
+        assert!(plan.slots[slot] >= plan.shape(a).len(), "slot {slot} is too small for {a:?}");
+        for &(b, from_b, to_b) in &lives[i + 1..] {
+            let together = from_a <= to_b && from_b <= to_a;
+            assert!(!together || plan.slot_of[b.index()] != Some(slot), "{a:?} and {b:?} share slot {slot}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn wanted_values_equal_those_of_the_plain_executor(dag in dag(false)) {
+        let exact = executor::forward(&dag.graph, &dag.params, &dag.inputs);
+        let session = dag.session(Grads::None);
+        for &id in &dag.want {
+            close(&format!("{id:?}"), session.value(id).data(), &f64s(&exact[id.index()]), TOLERANCE);
+        }
+    }
+
+    #[test]
+    fn values_alive_together_never_share_memory(dag in dag(false)) {
+        assert_slots_do_not_overlap(&dag.plan(Grads::None));
+        assert_slots_do_not_overlap(&dag.plan(Grads::Wrt(&dag.reached())));
+    }
+
+    #[test]
+    fn every_step_is_ready_and_no_wanted_node_vanishes(dag in dag(false)) {
+        let reached = dag.reached();
+        for grads in [Grads::None, Grads::Wrt(&reached)] {
+            let plan = dag.plan(grads);
+            let mut ready: Vec<NodeId> = plan.inputs.clone();
+            for step in &plan.steps {
+                for id in step.reads(&plan.graph) {
+                    prop_assert!(ready.contains(&id), "{id:?} is read before it is computed");
+                }
+                prop_assert!(!ready.contains(&step.output()), "{:?} is computed twice", step.output());
+                ready.push(step.output());
+            }
+            for id in &dag.want {
+                prop_assert!(ready.contains(id), "the wanted {id:?} is not computed");
+            }
+            // What a gradient rule reads or a gradient is asked for must exist too.
+            for id in dag.graph.ids().filter(|id| plan.flow.differentiated[id.index()]) {
+                prop_assert!(ready.contains(&id), "{id:?} is differentiated but fused away");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_equal_those_of_the_plain_executor(dag in dag(true)) {
+        let wrt = dag.reached();
+        let values = executor::forward(&dag.graph, &dag.params, &dag.inputs);
+        let seeds = dag.seeds(&values);
+        let exact = executor::backward(&dag.graph, &values, &seeds);
+        let mut session = dag.session(Grads::Wrt(&wrt));
+        // Twice: the values that gradients read must still be there, and nothing of the first pass may remain.
+        for _ in 0..2 {
+            session.backward(&dag.params, &seeds, ReluRule::Exact).unwrap();
+            for &id in &wrt {
+                close(&format!("{id:?}"), session.grad(id).unwrap().data(), &f64s(&exact[id.index()]), TOLERANCE);
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_used_again_forgets_what_was(dag in dag(false)) {
+        let mut session = dag.session(Grads::None);
+        let mut changed = dag.clone();
+        for (_, value) in &mut changed.inputs {
+            value.data_mut().iter_mut().for_each(|v| *v = 0.25 - *v);
+        }
+        let weights: Vec<NodeId> = dag.params.iter().map(|(id, _)| id).collect();
+        for id in weights {
+            changed.params.get_mut(id).unwrap().data_mut().iter_mut().for_each(|v| *v *= 1.25);
+        }
+        changed.run(&mut session);
+        let fresh = changed.session(Grads::None);
+        for &id in &dag.want {
+            prop_assert_eq!(session.value(id).data(), fresh.value(id).data());
+        }
+        dag.run(&mut session);
+        let first = dag.session(Grads::None);
+        for &id in &dag.want {
+            prop_assert_eq!(session.value(id).data(), first.value(id).data());
+        }
+    }
+}
+
+/// A network `anchor -> batch norm -> + skip -> activation` on maps of 5 channels, and its parts.
+fn chain(anchor: impl Into<Op>, kernel: &[usize], function: Activation) -> Dag {
+    let mut graph = Graph::default();
+    let mut params = Params::default();
+    let mut weight = |graph: &mut Graph, name: &str, dims: &[usize], low: f32| {
+        let shape = Shape::from(dims);
+        let id = graph.add(name, Param { shape: shape.clone(), trainable: true }, &[]).unwrap();
+        params.set(id, random(&shape, id.index() as u64, low, low + 1.0));
+        id
+    };
+    let x = graph.add("x", Input::image(5, 7, 5), &[]).unwrap();
+    let skip = graph.add("skip", Input::image(5, 7, 5), &[]).unwrap();
+    let mut operands =
+        vec![x, weight(&mut graph, "kernel", kernel, -0.5), weight(&mut graph, "bias", &[5], -0.5)];
+    let y = graph.add("anchor", anchor, &operands).unwrap();
+    operands = vec![y];
+    for (name, low) in [("gamma", -0.5), ("beta", -0.5), ("mean", -0.5), ("variance", 0.5)] {
+        operands.push(weight(&mut graph, name, &[5], low));
+    }
+    let norm = BatchNorm { epsilon: 1e-3, scale: true, center: true };
+    let y = graph.add("norm", norm, &operands).unwrap();
+    let y = graph.add("sum", Binary { op: BinaryOp::Add }, &[skip, y]).unwrap();
+    let y = graph.add("out", Activate { function }, &[y]).unwrap();
+    let value = |id: NodeId| (id, random(&[3, 5, 7, 5].into(), id.index() as u64, -1.0, 1.0));
+    let inputs = vec![value(x), value(skip)];
+    Dag { graph: Arc::new(graph), params, inputs, want: vec![y], wrt: Vec::new() }
+}
+
+/// Every way that an anchor and what follows it become one step, against each node on its own.
+#[test]
+fn a_fused_chain_equals_its_nodes() {
+    let window = Window::square(3, 1, Padding::Same);
+    let anchors: [(Op, &[usize]); 4] = [
+        (Conv2d { window, groups: 1 }.into(), &[3, 3, 5, 5]),
+        (Conv2d { window, groups: 5 }.into(), &[3, 3, 1, 5]),
+        (DepthwiseConv2d { window }.into(), &[3, 3, 5, 1]),
+        (Dense.into(), &[5, 5]),
+    ];
+    let functions = [
+        Activation::RELU,
+        Activation::RELU6,
+        Activation::leaky_relu(0.1),
+        Activation::Silu,
+        Activation::HardSwish,
+        Activation::Gelu { approximate: false },
+        Activation::Sigmoid,
+    ];
+    for (anchor, kernel) in anchors {
+        for function in functions {
+            let dag = chain(anchor.clone(), kernel, function);
+            assert_eq!(dag.plan(Grads::None).step_count(), 1, "the chain is one step");
+            let everything: Vec<NodeId> = dag.graph.ids().collect();
+            let unfused = Dag { want: everything, ..dag.clone() };
+            assert_eq!(unfused.plan(Grads::None).step_count(), 4, "wanted nodes are their own steps");
+            let exact = executor::forward(&dag.graph, &dag.params, &dag.inputs);
+            for dag in [&dag, &unfused] {
+                let session = dag.session(Grads::None);
+                for &id in &dag.want {
+                    let name = format!("{} of {anchor:?} with {function:?}", dag.graph.node(id).name);
+                    close(&name, session.value(id).data(), &f64s(&exact[id.index()]), TOLERANCE);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wanted_node_ends_the_chain() {
+    let conv = Conv2d { window: Window::square(3, 1, Padding::Same), groups: 1 };
+    for (inside, steps) in [("anchor", 4), ("norm", 3), ("sum", 2), ("out", 1)] {
+        let dag = chain(conv.clone(), &[3, 3, 5, 5], Activation::RELU);
+        let want = vec![dag.graph.find(inside).unwrap(), dag.graph.find("out").unwrap()];
+        assert_eq!(Dag { want, ..dag }.plan(Grads::None).step_count(), steps, "`{inside}` is wanted");
+    }
+}
+
+#[test]
+fn only_what_is_wanted_is_computed() {
+    let conv = Conv2d { window: Window::square(3, 1, Padding::Same), groups: 1 };
+    let dag = chain(conv, &[3, 3, 5, 5], Activation::RELU);
+    let norm = Dag { want: vec![dag.graph.find("norm").unwrap()], ..dag.clone() };
+    let plan = norm.plan(Grads::None);
+    assert_eq!(plan.step_count(), 1);
+    assert_eq!(plan.inputs, [dag.graph.find("x").unwrap()], "the skip connection is not needed");
+    assert_eq!(plan.macs(), 3 * 5 * 7 * 5 * 9 * 5);
+    let values = 3 * 5 * 7 * 5;
+    assert_eq!(plan.peak_bytes(), 4 * 2 * values, "one input and one output");
+}
+
+/// A plan without gradients uses two buffers for a chain of any length.
+#[test]
+fn memory_is_used_again() {
+    let mut graph = Graph::default();
+    let x = graph.add("x", Input::image(4, 4, 1), &[]).unwrap();
+    let mut y = x;
+    for i in 0..10 {
+        y = graph.add(format!("y{i}"), Activate { function: Activation::Tanh }, &[y]).unwrap();
+    }
+    let graph = Arc::new(graph);
+    let plan = |grads| {
+        let inputs = [(x, Shape::from([1, 4, 4, 1]))];
+        Plan::new(&graph, PlanSpec { inputs: &inputs, want: &[y], grads }).unwrap()
+    };
+    // The input and the wanted output have their own.
+    assert_eq!(plan(Grads::None).peak_bytes(), 4 * 16 * (2 + 2));
+}
+
+/// One convolution over an input whose size is free.
+fn free() -> (Arc<Graph>, NodeId, NodeId) {
+    let mut graph = Graph::default();
+    let x = graph.add("photo", Input { dims: vec![None, None, None, Some(3)] }, &[]).unwrap();
+    let w = graph.add("conv/kernel", Param { shape: [5, 5, 3, 2].into(), trainable: true }, &[]).unwrap();
+    let conv = Conv2d { window: Window::square(5, 1, Padding::Valid), groups: 1 };
+    let y = graph.add("conv", conv, &[x, w]).unwrap();
+    (Arc::new(graph), x, y)
+}
+
+#[test]
+fn errors_name_the_layer() {
+    let (graph, x, y) = free();
+    let message = |inputs: &[(NodeId, Shape)]| {
+        Plan::new(&graph, PlanSpec { inputs, want: &[y], grads: Grads::None }).unwrap_err().to_string()
+    };
+    assert_eq!(message(&[]), "input `photo` was given no shape");
+    let small = message(&[(x, [1, 4, 9, 3].into())]);
+    assert_eq!(small, "layer `conv` (conv2d): window 5x5 is larger than the 4x9 input");
+    let grey = message(&[(x, [1, 9, 9, 1].into())]);
+    assert_eq!(grey, "layer `photo` (input): takes [None, None, None, 3] but was given [1, 9, 9, 1]");
+    let empty = message(&[(x, [0, 9, 9, 3].into())]);
+    assert_eq!(empty, "layer `photo` (input): takes [None, None, None, 3] but was given [0, 9, 9, 3]");
+}
+
+#[test]
+fn a_gradient_needs_a_path() {
+    let dag = chain(Dense, &[5, 5], Activation::RELU);
+    let inputs: Vec<(NodeId, Shape)> = dag.inputs.iter().map(|(id, v)| (*id, v.shape().clone())).collect();
+    let find = |name: &str| dag.graph.find(name).unwrap();
+    let message = |want: &str, wrt: &str| {
+        let (want, wrt) = ([find(want)], [find(wrt)]);
+        let spec = PlanSpec { inputs: &inputs, want: &want, grads: Grads::Wrt(&wrt) };
+        Plan::new(&dag.graph, spec).map(|_| ()).map_err(|e| e.to_string())
+    };
+    let none = |name: &str| Err(format!("nothing asked for depends on `{name}`, so it has no gradient"));
+    assert_eq!(message("norm", "skip"), none("skip"));
+    assert_eq!(message("norm", "out"), none("out"));
+    assert_eq!(message("out", "mean"), none("mean"));
+    assert_eq!(message("out", "gamma"), Ok(()));
+    assert_eq!(message("out", "out"), Ok(()));
+}
+
+/// The shapes of one input's branch say nothing about a branch that is not asked for.
+#[test]
+fn an_input_that_is_not_needed_needs_no_shape() {
+    let mut graph = Graph::default();
+    let a = graph.add("a", Input { dims: vec![None, Some(3)] }, &[]).unwrap();
+    let b = graph.add("b", Input { dims: vec![None, Some(3)] }, &[]).unwrap();
+    let y = graph.add("y", Identity, &[a]).unwrap();
+    let sum = graph.add("sum", Binary { op: BinaryOp::Add }, &[y, b]).unwrap();
+    let graph = Arc::new(graph);
+    let inputs = [(a, Shape::from([7, 3]))];
+    let plan = |want| Plan::new(&graph, PlanSpec { inputs: &inputs, want: &[want], grads: Grads::None });
+    assert_eq!(plan(y).unwrap().shape(y).dims(), [7, 3]);
+    assert_eq!(plan(sum).unwrap_err().to_string(), "input `b` was given no shape");
+}
