@@ -49,6 +49,9 @@ pub enum Fit {
     /// Cut the largest centered window with the wanted proportions, then resize: Keras `keep_aspect_ratio`,
     /// `crop_to_aspect_ratio` and `smart_resize`.
     CropToAspect,
+    /// As [`Fit::CropToAspect`], but the window is cut out before it is resized, so that the filter sees nothing outside:
+    /// PIL `crop`, then `resize`.
+    CutToAspect,
     /// Resize so that the photo covers `size / ratio`, then cut the center: torchvision `Resize` + `CenterCrop`, timm `crop_pct`.
     CenterCrop {
         /// Share of the resized side that is kept, in `(0, 1]`: 0.875 is 224 of 256.
@@ -248,7 +251,7 @@ impl fmt::Display for Fit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fit::Stretch => f.write_str("stretched"),
-            Fit::CropToAspect => f.write_str("cropped to proportions"),
+            Fit::CropToAspect | Fit::CutToAspect => f.write_str("cropped to proportions"),
             Fit::CenterCrop { ratio } => write!(f, "center crop {ratio}"),
             Fit::CropThenResize { ratio } => write!(f, "square crop {ratio} before resizing"),
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use binesh_formats::meta::{Color, Fit, Interpolation, Preprocess, PreprocessError, Scaling};
 pub use decode::{DecodeOptions, Limits, Orientation, Transparency, decode, open};
-pub use preprocess::{deprocess, to_tensor};
+pub use preprocess::{FieldOfView, deprocess, field_of_view, to_tensor};
 pub use resample::{resize_map, resize_tf};
 
 /// 8-bit pixels, rows from the top, channels last: `[H, W, C]` with C = 3 (RGB) or 1 (gray). Never empty.

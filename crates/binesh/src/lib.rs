@@ -1,7 +1,15 @@
 //! Pretrained convolutional networks: load, predict, look inside.
 #![forbid(unsafe_code)]
 
+mod error;
 pub mod image;
+mod model;
 pub mod render;
 pub mod report;
+pub mod view;
 pub mod zoo;
+
+pub use binesh_core as core;
+pub use binesh_formats as formats;
+pub use error::Error;
+pub use model::{Head, HeadKind, Model, Prediction, Preprocessing, PreprocessingSource};

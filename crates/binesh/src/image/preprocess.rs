@@ -62,40 +62,96 @@ enum Resized {
     Floats(Vec<f32>),
 }
 
-fn resized(picture: &Picture, preprocess: &Preprocess) -> Resized {
+/// Where a network looks in a picture, in the picture's own pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldOfView {
+    /// First row.
+    pub top: usize,
+    /// First column.
+    pub left: usize,
+    /// Rows, at least one.
+    pub height: usize,
+    /// Columns, at least one.
+    pub width: usize,
+}
+
+impl FieldOfView {
+    /// True when it is all of a picture of this height and width.
+    pub fn covers(&self, picture: [usize; 2]) -> bool {
+        [self.height, self.width] == picture
+    }
+}
+
+/// The part of a picture of this height and width that ends up in the network's input, to the nearest pixel.
+pub fn field_of_view(preprocess: &Preprocess, picture: [usize; 2]) -> FieldOfView {
+    let Geometry { origin, extent, resized, cut } = geometry(picture, preprocess);
+    // From the resized window's pixels to the picture's.
+    let scaled = |axis: usize, at: usize| (at * extent[axis] + resized[axis] / 2) / resized[axis];
+    let span = |axis: usize| {
+        let start = scaled(axis, cut[axis]).min(extent[axis] - 1);
+        let end = scaled(axis, cut[axis] + preprocess.size[axis]).clamp(start + 1, extent[axis]);
+        (origin[axis] + start, end - start)
+    };
+    let ((top, height), (left, width)) = (span(0), span(1));
+    FieldOfView { top, left, height, width }
+}
+
+/// What a [`Fit`] comes to for one picture: a window of it, resized, and a cut of the wanted size out of that.
+struct Geometry {
+    origin: [usize; 2],
+    extent: [usize; 2],
+    resized: [usize; 2],
+    cut: [usize; 2],
+}
+
+fn geometry([height, width]: [usize; 2], preprocess: &Preprocess) -> Geometry {
     let [h, w] = preprocess.size;
-    let (height, width) = (picture.height(), picture.width());
+    let all = Geometry { origin: [0, 0], extent: [height, width], resized: [h, w], cut: [0, 0] };
     match preprocess.fit {
-        Fit::CropToAspect => {
+        Fit::CropToAspect | Fit::CutToAspect => {
             // Keras `smart_resize` and `load_img(keep_aspect_ratio=True)` round down alike.
             let extent = [(width * h / w).clamp(1, height), (height * w / h).clamp(1, width)];
             let origin = [(height - extent[0]) / 2, (width - extent[1]) / 2];
-            window(picture, origin, extent, preprocess)
+            Geometry { origin, extent, ..all }
         }
         Fit::CropThenResize { ratio } => {
             let side = ((ratio * height.min(width) as f64) as usize).max(1);
             let origin = [(height - side).div_ceil(2), (width - side).div_ceil(2)];
-            let cut = picture.crop(origin[0], origin[1], side, side);
-            window(&cut, [0, 0], [side, side], preprocess)
+            Geometry { origin, extent: [side, side], ..all }
         }
         Fit::CenterCrop { ratio } => {
             let [box_h, box_w] = [h, w].map(|s| ((s as f64 / ratio) as usize).max(s));
             // The picture's narrower direction takes the box's side, the other follows, rounded down (torchvision `Resize`).
-            let cover = if width * box_h >= height * box_w {
+            let resized = if width * box_h >= height * box_w {
                 [box_h, (box_h * width / height).max(box_w)]
             } else {
                 [(box_w * height / width).max(box_h), box_w]
             };
             // torchvision `CenterCrop` rounds halves to even, as Python does.
-            let origin =
-                [cover[0] - h, cover[1] - w].map(|spare| (spare as f64 / 2.0).round_ties_even() as usize);
-            let covered = Preprocess { size: cover, ..preprocess.clone() };
-            match window(picture, [0, 0], [height, width], &covered) {
-                Resized::Bytes(p) => Resized::Bytes(p.crop(origin[0], origin[1], h, w)),
-                Resized::Floats(x) => Resized::Floats(crop(&x, cover[1], picture.channels(), origin, [h, w])),
-            }
+            let cut =
+                [resized[0] - h, resized[1] - w].map(|spare| (spare as f64 / 2.0).round_ties_even() as usize);
+            Geometry { resized, cut, ..all }
         }
-        _ => window(picture, [0, 0], [height, width], preprocess),
+        _ => all,
+    }
+}
+
+fn resized(picture: &Picture, preprocess: &Preprocess) -> Resized {
+    let Geometry { origin, extent, resized, cut } = geometry([picture.height(), picture.width()], preprocess);
+    let covered = Preprocess { size: resized, ..preprocess.clone() };
+    let whole = match preprocess.fit {
+        // Cut out first, so that the filter sees nothing outside.
+        Fit::CropThenResize { .. } | Fit::CutToAspect => {
+            let inside = picture.crop(origin[0], origin[1], extent[0], extent[1]);
+            window(&inside, [0, 0], extent, &covered)
+        }
+        _ => window(picture, origin, extent, &covered),
+    };
+    let size = preprocess.size;
+    match whole {
+        whole if resized == size => whole,
+        Resized::Bytes(p) => Resized::Bytes(p.crop(cut[0], cut[1], size[0], size[1])),
+        Resized::Floats(x) => Resized::Floats(crop(&x, resized[1], picture.channels(), cut, size)),
     }
 }
 

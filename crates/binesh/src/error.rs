@@ -1,0 +1,109 @@
+//! What can go wrong, by whose fault it is.
+
+use binesh_core::{Graph, InputError, NodeId, PlanError};
+use binesh_formats::FormatError;
+
+use crate::image::ImageError;
+use crate::zoo::ZooError;
+
+/// Any error of this library.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A model file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A model file larger than allowed.
+    #[error("{path}: {bytes} bytes, more than the limit of {limit}")]
+    FileSize {
+        /// The file.
+        path: String,
+        /// Its size.
+        bytes: u64,
+        /// [`binesh_formats::Limits::file_bytes`].
+        limit: u64,
+    },
+    /// A file of weights where a model was expected.
+    #[error("{path}: the file holds weights but no architecture")]
+    OnlyWeights {
+        /// The file.
+        path: String,
+    },
+    /// Weights for a known architecture.
+    #[error(transparent)]
+    Zoo(#[from] ZooError),
+    /// A picture.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Shapes or gradients that the network does not have.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Values that do not fit.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A network whose input is not one picture.
+    #[error("the model does not take one RGB or gray picture as its input")]
+    NotAPictureModel,
+    /// A network without class scores.
+    #[error("the model's first output is not a vector of class scores")]
+    NotAClassifier,
+    /// Class names for another number of classes.
+    #[error("{given} labels do not fit the model's {classes} classes")]
+    LabelCount {
+        /// Names given.
+        given: usize,
+        /// Classes of the model.
+        classes: usize,
+    },
+    /// A layer, or node, that does not exist.
+    #[error("the model has no layer `{name}`")]
+    NoLayer {
+        /// As asked for.
+        name: String,
+        /// Existing names that are similar, best first.
+        similar: Vec<String>,
+    },
+    /// A class that does not exist.
+    #[error("the model has no class `{name}`")]
+    NoClass {
+        /// As asked for.
+        name: String,
+        /// Existing names that are similar, best first.
+        similar: Vec<String>,
+    },
+    /// A layer whose output is not a map.
+    #[error("layer `{name}` has output {shape}, not a map [N, H, W, C]")]
+    NotAMap {
+        /// The layer.
+        name: String,
+        /// Its shape.
+        shape: String,
+    },
+    /// No layer to make a heatmap from.
+    #[error("no layer of the model has a map larger than 1x1 on the way to its output")]
+    NoMap,
+}
+
+impl Error {
+    /// [`Error::NotAMap`] for a node.
+    pub fn not_a_map(graph: &Graph, node: NodeId) -> Error {
+        let extent = |d: &Option<usize>| d.map_or("None".to_owned(), |d| d.to_string());
+        let extents: Vec<String> = graph.dims(node).iter().map(extent).collect();
+        Error::NotAMap { name: graph.node(node).name.clone(), shape: format!("({})", extents.join(", ")) }
+    }
+
+    /// The way out, when it is known; printed after the message as `hint: ...`.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Format(error) => error.hint().map(str::to_owned),
+            Error::NoLayer { similar, .. } | Error::NoClass { similar, .. } if !similar.is_empty() => {
+                let quoted: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
+                Some(format!("did you mean {}?", quoted.join(" or ")))
+            }
+            Error::OnlyWeights { .. } => {
+                Some("give the architecture as the model (`model.to_json()` in Keras) and this file with `--weights`".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
