@@ -1,0 +1,156 @@
+//! Options that several verbs share.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use binesh::core::{Isa, Runtime};
+use binesh::formats::{LoadCx, LoadReport};
+use binesh::image::{DecodeOptions, Picture, Preprocess, Scaling};
+use binesh::{Model, PreprocessingSource};
+use clap::{Args, ValueEnum};
+
+use crate::output;
+
+/// Options of every verb.
+#[derive(Args, Debug)]
+pub(crate) struct Common {
+    /// Threads to compute with [default: all]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Write one JSON document to standard output instead of text (docs/json.md)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Common {
+    /// The runtime asked for; the variable `BINESH_ISA` forces an instruction set.
+    pub(crate) fn runtime(&self) -> Result<Runtime> {
+        let threads =
+            self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        Ok(match std::env::var("BINESH_ISA") {
+            Ok(name) => Runtime::with_isa(threads, Isa::from_str(&name).context("BINESH_ISA")?),
+            Err(_) => Runtime::new(threads),
+        })
+    }
+}
+
+/// Which network.
+#[derive(Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json [default: the built-in EfficientNet-Lite0]
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) weights: WeightsArgs,
+}
+
+/// What a model file may lack.
+#[derive(Args, Debug)]
+pub(crate) struct WeightsArgs {
+    /// Weights-only file (.h5) for a model file that holds the architecture alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) weights: Option<PathBuf>,
+
+    /// Input shape for a Sequential model saved without one: height,width,channels
+    #[arg(long, value_name = "H,W,C", value_delimiter = ',', num_args = 1)]
+    pub(crate) input_shape: Option<Vec<usize>>,
+}
+
+/// What a model file does not say about its pictures.
+#[derive(Args, Debug)]
+pub(crate) struct PictureArgs {
+    /// Class names, one a line, in the order of the outputs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+
+    /// How pixel values are scaled, where the model file does not say
+    #[arg(long, value_name = "MODE")]
+    pub(crate) scaling: Option<ScalingMode>,
+}
+
+/// The modes of Keras's `preprocess_input`, and the two of the book.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ScalingMode {
+    /// 0 to 255, as they are
+    None,
+    /// x / 255
+    Unit,
+    /// BGR minus the ImageNet mean: VGG, ResNet
+    Caffe,
+    /// x / 127.5 - 1: MobileNet, Inception, Xception
+    Tf,
+    /// x / 255, ImageNet mean and standard deviation: DenseNet, PyTorch
+    Torch,
+}
+
+impl ModelArgs {
+    /// Loads the network, or the built-in one.
+    pub(crate) fn load(&self, common: &Common) -> Result<Model> {
+        self.weights.load(self.model.as_deref(), common).map(|(model, _)| model)
+    }
+}
+
+impl WeightsArgs {
+    /// Loads a network and says on standard error what a user should know.
+    pub(crate) fn load(&self, model: Option<&Path>, common: &Common) -> Result<(Model, Option<LoadReport>)> {
+        let runtime = common.runtime()?;
+        let Some(path) = model else {
+            if self.weights.is_some() || self.input_shape.is_some() {
+                bail!("`--weights` and `--input-shape` need a model file");
+            }
+            return Ok((Model::embedded(runtime), None));
+        };
+        let input_shape = match self.input_shape.as_deref() {
+            None => None,
+            Some([h, w, c]) => Some(vec![None, Some(*h), Some(*w), Some(*c)]),
+            Some(_) => bail!("`--input-shape` takes three numbers: height,width,channels"),
+        };
+        let cx = LoadCx { input_shape, ..LoadCx::default() };
+        let (model, report) = Model::open(path, self.weights.as_deref(), &cx, runtime)?;
+        report.notes.iter().for_each(|text| output::note(text));
+        if let Some(first) = report.unused.first() {
+            output::warn(&format!(
+                "{} tensors of the file are not used, the first is `{first}`",
+                report.unused.len()
+            ));
+        }
+        Ok((model, Some(report)))
+    }
+}
+
+impl PictureArgs {
+    /// Applies the options; warns when the preprocessing is only a guess.
+    pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
+        if let Some(path) = &self.labels {
+            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            model.set_labels(
+                text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
+            )?;
+        }
+        let Some(known) = model.preprocessing() else { return Err(binesh::Error::NotAPictureModel.into()) };
+        if let Some(mode) = self.scaling {
+            let scaling = match mode {
+                ScalingMode::None => Scaling::None,
+                ScalingMode::Unit => Scaling::Unit,
+                ScalingMode::Caffe => Scaling::Caffe,
+                ScalingMode::Tf => Scaling::Tf,
+                ScalingMode::Torch => Scaling::Torch,
+            };
+            model.set_preprocess(Preprocess { scaling, ..known.preprocess.clone() });
+        } else if known.source == PreprocessingSource::Assumed {
+            output::warn(
+                "the model file does not say how pictures are scaled; x / 255 is assumed (see `--scaling`)",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Opens a picture of whatever format its content has.
+pub(crate) fn open_picture(path: &Path, options: &DecodeOptions) -> Result<Picture> {
+    Ok(binesh::image::open(path, options).map_err(binesh::Error::from)?)
+}

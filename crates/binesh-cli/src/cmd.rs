@@ -1,0 +1,125 @@
+//! The verbs: one file each, one line each in [`Verb`].
+
+mod activations;
+mod completions;
+mod heatmap;
+mod predict;
+mod run;
+mod summary;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use binesh::image::{DecodeOptions, Picture};
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::args::{Common, open_picture};
+use crate::output::{self, Progress};
+
+/// See what a convolutional network sees.
+///
+/// Loads networks that others trained, says what they see in a photo and where they see it, and shows every layer's
+/// view of it. Without a model file it uses the built-in EfficientNet-Lite0 (ImageNet, 1000 classes).
+///
+///   binesh predict cat.jpg                     what is in the photo
+///   binesh heatmap cat.jpg --out maps          where in the photo that is seen
+///   binesh activations cat.jpg --out layers    every channel of every layer for the photo
+///   binesh summary model.h5                    the network's layers, as Keras prints them
+#[derive(Parser, Debug)]
+#[command(name = "binesh", version, about, verbatim_doc_comment, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    Summary(summary::Args),
+    Predict(predict::Args),
+    Activations(activations::Args),
+    Heatmap(heatmap::Args),
+    Run(run::Args),
+    Completions(completions::Args),
+}
+
+/// How a verb that did not fail as a whole ended.
+pub(crate) enum Outcome {
+    /// All of it.
+    Done,
+    /// Some inputs failed and were reported; the others are done.
+    SomeFailed,
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub(crate) fn run(&self) -> Result<Outcome> {
+        match &self.verb {
+            Verb::Summary(args) => summary::run(args, &self.common),
+            Verb::Predict(args) => predict::run(args, &self.common),
+            Verb::Activations(args) => activations::run(args, &self.common),
+            Verb::Heatmap(args) => heatmap::run(args, &self.common),
+            Verb::Run(args) => run::run(args, &self.common),
+            Verb::Completions(args) => completions::run(args),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(failed: &[Failed]) -> Outcome {
+        if failed.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
+    }
+}
+
+/// A picture that could not be used.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failed {
+    image: String,
+    error: String,
+}
+
+/// Pictures in groups that are run together: a network is faster on several at once.
+pub(crate) struct Batches<'a> {
+    paths: &'a [PathBuf],
+    options: DecodeOptions,
+}
+
+/// Enough to keep threads busy, little enough to keep the memory of a large network's maps small.
+const BATCH: usize = 8;
+
+impl<'a> Batches<'a> {
+    pub(crate) fn new(paths: &'a [PathBuf], options: DecodeOptions) -> Self {
+        Batches { paths, options }
+    }
+
+    /// Opens the pictures and hands them on in groups. One that cannot be opened is reported at once, left out, and
+    /// returned in the end.
+    pub(crate) fn each(
+        &self,
+        mut work: impl FnMut(Vec<(&'a Path, Picture)>) -> Result<()>,
+    ) -> Result<Vec<Failed>> {
+        let progress = Progress::new(self.paths.len(), "pictures");
+        let mut failed = Vec::new();
+        for group in self.paths.chunks(BATCH) {
+            let mut batch = Vec::new();
+            for path in group {
+                match open_picture(path, &self.options) {
+                    Ok(picture) => batch.push((path.as_path(), picture)),
+                    Err(error) => {
+                        progress.suspend(|| output::error(&error));
+                        failed
+                            .push(Failed { image: path.display().to_string(), error: format!("{error:#}") });
+                    }
+                }
+            }
+            if !batch.is_empty() {
+                work(batch)?;
+            }
+            group.iter().for_each(|_| progress.step());
+        }
+        Ok(failed)
+    }
+}

@@ -1,0 +1,114 @@
+//! `binesh summary`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use binesh::report::summary::{Keras3Style, ModelKind, Note, Summary};
+use binesh::{Model, PreprocessingSource};
+use clap::ValueEnum;
+
+use crate::args::{Common, WeightsArgs};
+use crate::cmd::Outcome;
+use crate::output;
+
+/// Print a network's layers, output shapes and parameters, as Keras does
+///
+///   binesh summary model.h5
+///   binesh summary model.keras --expand-nested --show-trainable --costs
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Model file [default: the built-in EfficientNet-Lite0]
+    #[arg(value_name = "MODEL")]
+    model: Option<PathBuf>,
+
+    #[command(flatten)]
+    weights: WeightsArgs,
+
+    /// Whose table
+    #[arg(long, value_enum, default_value_t = Style::Keras3)]
+    style: Style,
+
+    /// Show the layers inside nested models
+    #[arg(long)]
+    expand_nested: bool,
+
+    /// Show which layers are trainable
+    #[arg(long)]
+    show_trainable: bool,
+
+    /// Add multiply-adds and activation memory of one picture, and how pictures are prepared
+    #[arg(long)]
+    costs: bool,
+
+    /// Width of the table in columns [default: as Keras chooses from the terminal]
+    #[arg(long, value_name = "COLUMNS")]
+    width: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Style {
+    /// Keras 2.0.8, as in the first edition of the book
+    Keras2,
+    /// Keras 3
+    Keras3,
+    /// As `--json`
+    Json,
+}
+
+pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
+    let (model, _) = args.weights.load(args.model.as_deref(), common)?;
+    let summary = summary(&model)?;
+    if common.json || args.style == Style::Json {
+        output::print_json(&summary.json())?;
+        return Ok(Outcome::Done);
+    }
+    output::print(&match args.style {
+        Style::Keras2 => summary.keras2(),
+        _ => summary.keras3(&Keras3Style {
+            terminal_columns: terminal_columns(),
+            line_length: args.width,
+            expand_nested: args.expand_nested,
+            show_trainable: args.show_trainable,
+            show_costs: args.costs,
+            show_notes: args.costs,
+        }),
+    })?;
+    Ok(Outcome::Done)
+}
+
+/// What a pipe gets where there is no terminal is Keras's own choice.
+fn terminal_columns() -> usize {
+    let fallback = Keras3Style::default().terminal_columns;
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(fallback, |(width, _)| usize::from(width.0))
+}
+
+fn summary(model: &Model) -> Result<Summary> {
+    let network = model.network();
+    let kind = match network.kind {
+        binesh::formats::Kind::Sequential => ModelKind::Sequential,
+        binesh::formats::Kind::Functional => ModelKind::Functional,
+    };
+    let picture = model.picture_shape();
+    let mut summary = Summary::of(&network.name, kind, &network.graph, &network.layers, &picture)
+        .map_err(|error| binesh::Error::Plan(error.into()))?;
+    if let Some(known) = model.preprocessing() {
+        let source = match &known.source {
+            PreprocessingSource::File => "says the file".to_owned(),
+            PreprocessingSource::Application(name) => format!("as `{name}` of keras.applications"),
+            PreprocessingSource::InNetwork => "the network scales by itself".to_owned(),
+            PreprocessingSource::Assumed => "assumed: the file does not say".to_owned(),
+            PreprocessingSource::User => "as asked".to_owned(),
+        };
+        summary
+            .notes
+            .push(Note { label: "Pictures".to_owned(), text: format!("{} ({source})", known.preprocess) });
+    }
+    if let Some(labels) = &network.meta.labels {
+        let shown = labels.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+        summary
+            .notes
+            .push(Note { label: "Classes".to_owned(), text: format!("{}: {shown}, ...", labels.len()) });
+    }
+    Ok(summary)
+}

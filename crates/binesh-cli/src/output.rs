@@ -1,0 +1,93 @@
+//! Data to standard output, talk to standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+/// Writes data, as it is.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+}
+
+/// Writes data as one JSON document.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+    print(&format!("{text}\n"))
+}
+
+/// True when whoever read our output has stopped reading, which is no mistake of ours: `binesh ... | head`.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// `error: ...`, and how to get out of it where that is known.
+pub(crate) fn error(error: &anyhow::Error) {
+    complain(&format!("error: {}", line(&format!("{error:#}"))));
+    let hint = error.chain().find_map(|e| e.downcast_ref::<binesh::Error>()?.hint());
+    if let Some(hint) = hint {
+        complain(&format!("\nhint: {}", line(&hint)));
+    }
+}
+
+/// `warning: ...`
+pub(crate) fn warn(text: &str) {
+    complain(&format!("warning: {}", line(text)));
+}
+
+/// `note: ...`
+pub(crate) fn note(text: &str) {
+    complain(&format!("note: {}", line(text)));
+}
+
+/// Nowhere is left to say that standard error does not work.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Names from files may hold line breaks and terminal commands.
+fn line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A progress bar on standard error that shows itself only when the work takes more than a second.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Progress {
+    /// `len` steps of work, named for the user: `pictures`.
+    pub(crate) fn new(len: usize, what: &str) -> Progress {
+        let bar = ProgressBar::with_draw_target(Some(len as u64), ProgressDrawTarget::hidden());
+        let template = format!("{{wide_bar}} {{pos}}/{{len}} {what}, {{eta}} left");
+        let style =
+            ProgressStyle::with_template(&template).expect("the template is a constant with one plain word");
+        Progress { bar: bar.with_style(style), started: Instant::now() }
+    }
+
+    /// One step is done.
+    pub(crate) fn step(&self) {
+        let slow = self.started.elapsed() > Duration::from_secs(1);
+        if slow && self.bar.is_hidden() && io::stderr().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        self.bar.inc(1);
+    }
+
+    /// Says something without tearing the bar.
+    pub(crate) fn suspend(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
