@@ -29,6 +29,37 @@ impl Axis {
         let end = (self.input + self.pad).saturating_sub(start).div_ceil(self.dilation).min(self.taps);
         first.min(end)..end
     }
+
+    /// The window position that reads input position `i` through tap `k`, if one of the `outputs` does.
+    #[inline(always)]
+    pub(crate) fn source(&self, outputs: usize, i: usize, k: usize) -> Option<usize> {
+        let distance = (i + self.pad).checked_sub(k * self.dilation)?;
+        let o = distance / self.stride;
+        (distance.is_multiple_of(self.stride) && o < outputs).then_some(o)
+    }
+
+    /// The input positions by their remainder modulo the stride: all of a phase meet the same taps. Phases that meet
+    /// none are left out.
+    pub(crate) fn phases(&self) -> Vec<Phase> {
+        let phase = |first: usize| Phase {
+            first,
+            count: (self.input - first).div_ceil(self.stride),
+            // i = o * stride + k * dilation - pad for some whole o, of either sign.
+            taps: (0..self.taps)
+                .filter(|k| (first + self.pad) % self.stride == k * self.dilation % self.stride)
+                .collect(),
+        };
+        (0..self.stride.min(self.input)).map(phase).filter(|phase| !phase.taps.is_empty()).collect()
+    }
+}
+
+/// Input positions a stride apart.
+#[derive(Debug)]
+pub(crate) struct Phase {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    /// The taps that meet them.
+    pub(crate) taps: Vec<usize>,
 }
 
 #[cfg(test)]

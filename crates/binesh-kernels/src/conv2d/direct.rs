@@ -3,7 +3,6 @@
 use super::Conv2d;
 use crate::outer::Outer;
 use crate::tile::{PADDING, Panels, Rows, Store};
-use crate::window::Axis;
 use crate::{Cx, Epilogue};
 
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
@@ -59,41 +58,13 @@ fn locate(g: &Conv2d) -> impl Fn(usize, usize, &mut [usize]) -> usize + Sync {
     }
 }
 
-/// Positions of one axis of the input that meet the same taps: those congruent modulo the stride.
-struct Phase {
-    /// First position, and how many there are, a stride apart.
-    first: usize,
-    count: usize,
-    /// The taps that meet them.
-    taps: Vec<usize>,
-}
-
-fn phases(axis: &Axis) -> Vec<Phase> {
-    let phase = |first: usize| Phase {
-        first,
-        count: (axis.input - first).div_ceil(axis.stride),
-        taps: (0..axis.taps)
-            // i = o * stride + k * dilation - pad for some whole o, of either sign.
-            .filter(|k| (first + axis.pad) % axis.stride == k * axis.dilation % axis.stride)
-            .collect(),
-    };
-    (0..axis.stride.min(axis.input)).map(phase).filter(|phase| !phase.taps.is_empty()).collect()
-}
-
-/// The output position that reads input position `i` through tap `k`, if there is one. `i` and `k` are of one phase.
-#[inline(always)]
-fn source(axis: &Axis, outputs: usize, i: usize, k: usize) -> Option<usize> {
-    let o = (i + axis.pad).checked_sub(k * axis.dilation)? / axis.stride;
-    (o < outputs).then_some(o)
-}
-
 /// `dx += ` the convolution of `dy` with the kernel turned around. A stride spreads `dy`; instead of multiplying the
 /// zeros in between, the input positions of each phase are computed on their own, from the taps that meet them.
 pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
     let (rows, columns) = (g.rows(), g.columns());
-    for py in &phases(&rows) {
-        for px in &phases(&columns) {
+    for py in &rows.phases() {
+        for px in &columns.phases() {
             let taps: Vec<_> =
                 py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
             let panels = Panels::pack([g.groups, taps.len(), cog, cig], |group, tap, co, first, row| {
@@ -106,7 +77,7 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
                 let iy = py.first + m / px.count % py.count * g.stride[0];
                 let n = m / px.count / py.count;
                 for (offset, &(ky, kx)) in offsets.iter_mut().zip(&taps) {
-                    *offset = match (source(&rows, g.ho, iy, ky), source(&columns, g.wo, ix, kx)) {
+                    *offset = match (rows.source(g.ho, iy, ky), columns.source(g.wo, ix, kx)) {
                         (Some(oy), Some(ox)) => ((n * g.ho + oy) * g.wo + ox) * g.cout + group * cog,
                         _ => PADDING,
                     };

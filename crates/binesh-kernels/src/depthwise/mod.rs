@@ -1,5 +1,12 @@
 //! Depthwise convolution: every input channel has its own `M` filters.
 
+mod kernel_gradient;
+mod lines;
+
+use std::borrow::Cow;
+
+use lines::{Line, Lines};
+
 use crate::window::Axis;
 use crate::{Cx, Epilogue};
 
@@ -55,6 +62,11 @@ impl Depthwise {
         Axis { input: self.w, taps: self.kw, stride, dilation, pad }
     }
 
+    /// The same with one filter for each of `C*M` channels.
+    fn multiplied(&self) -> Self {
+        Self { c: self.c * self.multiplier, multiplier: 1, ..*self }
+    }
+
     fn check(&self) {
         assert!(self.multiplier > 0, "multiplier is positive");
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
@@ -74,32 +86,23 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
     if y.is_empty() {
         return;
     }
-    let g = *geom;
-    let cm = g.c * g.multiplier;
-    cx.threads.run_chunks(y, g.wo * cm, |row, y| {
-        let (n, oy) = (row / g.ho, row % g.ho);
-        for (ox, y) in y.chunks_exact_mut(cm).enumerate() {
-            y.fill(0.0);
-            for ky in 0..g.kh {
-                let Some(iy) = g.rows().position(oy, ky) else { continue };
-                for kx in 0..g.kw {
-                    let Some(ix) = g.columns().position(ox, kx) else { continue };
-                    let x = &x[((n * g.h + iy) * g.w + ix) * g.c..][..g.c];
-                    let w = &w[(ky * g.kw + kx) * cm..][..cm];
-                    for (i, (y, w)) in y.iter_mut().zip(w).enumerate() {
-                        *y += x[i / g.multiplier] * w;
-                    }
-                }
-            }
-            let at = (row * g.wo + ox) * cm;
-            for (i, y) in y.iter_mut().enumerate() {
-                *y += epilogue.bias.map_or(0.0, |b| b[i]) + epilogue.residual.map_or(0.0, |r| r[at + i]);
-                if let Some(f) = epilogue.activation {
-                    *y = f.apply(*y);
-                }
-            }
-        }
-    });
+    let g = geom.multiplied();
+    let (rows, columns) = (g.rows(), g.columns());
+    let all = Line { first: 0, step: 1, count: g.wo, input_step: g.stride[1], taps: Vec::new() };
+    Lines {
+        x: &repeated(x, geom.multiplier),
+        w,
+        channels: g.c,
+        x_size: [g.h, g.w],
+        y_size: [g.ho, g.wo],
+        kw: g.kw,
+        rows: (0..g.ho)
+            .map(|o| (0..g.kh).filter_map(|k| Some((k, rows.position(o, k)?))).collect())
+            .collect(),
+        columns: all.split((0..g.kw).collect(), |o, k| columns.position(o, k)),
+        epilogue: Some(epilogue),
+    }
+    .run(cx, y);
 }
 
 /// `dx += ` the gradient with respect to the input.
@@ -114,24 +117,40 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
     if dx.is_empty() {
         return;
     }
-    let g = *geom;
-    let cm = g.c * g.multiplier;
-    cx.threads.run_chunks(dx, g.h * g.w * g.c, |n, dx| {
-        for (oy, ox) in (0..g.ho).flat_map(|oy| (0..g.wo).map(move |ox| (oy, ox))) {
-            let dy = &dy[((n * g.ho + oy) * g.wo + ox) * cm..][..cm];
-            for ky in 0..g.kh {
-                let Some(iy) = g.rows().position(oy, ky) else { continue };
-                for kx in 0..g.kw {
-                    let Some(ix) = g.columns().position(ox, kx) else { continue };
-                    let w = &w[(ky * g.kw + kx) * cm..][..cm];
-                    let dx = &mut dx[(iy * g.w + ix) * g.c..][..g.c];
-                    for (i, (w, dy)) in w.iter().zip(dy).enumerate() {
-                        dx[i / g.multiplier] += w * dy;
-                    }
-                }
-            }
-        }
-    });
+    let g = geom.multiplied();
+    let (rows, columns) = (g.rows(), g.columns());
+    let mut lines = Vec::new();
+    for phase in columns.phases() {
+        let all = Line {
+            first: phase.first,
+            step: g.stride[1],
+            count: phase.count,
+            input_step: 1,
+            taps: Vec::new(),
+        };
+        lines.extend(all.split(phase.taps, |i, k| columns.source(g.wo, i, k)));
+    }
+    let lines = Lines {
+        x: dy,
+        w,
+        channels: g.c,
+        x_size: [g.ho, g.wo],
+        y_size: [g.h, g.w],
+        kw: g.kw,
+        rows: (0..g.h)
+            .map(|i| (0..g.kh).filter_map(|k| Some((k, rows.source(g.ho, i, k)?))).collect())
+            .collect(),
+        columns: lines,
+        epilogue: None,
+    };
+    if geom.multiplier == 1 {
+        return lines.run(cx, dx);
+    }
+    let mut each = vec![0.0; dx.len() * geom.multiplier];
+    lines.run(cx, &mut each);
+    for (dx, each) in dx.iter_mut().zip(each.chunks_exact(geom.multiplier)) {
+        *dx += each.iter().sum::<f32>();
+    }
 }
 
 /// `dw += ` the gradient with respect to the kernel.
@@ -146,22 +165,14 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Depthwise, x: &[f32], dy: &[f32], dw: 
     if dw.is_empty() {
         return;
     }
-    let g = *geom;
-    let cm = g.c * g.multiplier;
-    cx.threads.run_chunks(dw, cm, |tap, dw| {
-        let (ky, kx) = (tap / g.kw, tap % g.kw);
-        for n in 0..g.n {
-            for oy in 0..g.ho {
-                let Some(iy) = g.rows().position(oy, ky) else { continue };
-                for ox in 0..g.wo {
-                    let Some(ix) = g.columns().position(ox, kx) else { continue };
-                    let x = &x[((n * g.h + iy) * g.w + ix) * g.c..][..g.c];
-                    let dy = &dy[((n * g.ho + oy) * g.wo + ox) * cm..][..cm];
-                    for (i, (dw, dy)) in dw.iter_mut().zip(dy).enumerate() {
-                        *dw += x[i / g.multiplier] * dy;
-                    }
-                }
-            }
-        }
-    });
+    kernel_gradient::run(cx, &geom.multiplied(), &repeated(x, geom.multiplier), dy, dw);
+}
+
+/// Every value `times` times, so that channel `c * M + m` of the result is channel `c` of `x`. Filters with a
+/// multiplier are rare: they are computed as ordinary ones on such a copy.
+fn repeated(x: &[f32], times: usize) -> Cow<'_, [f32]> {
+    if times == 1 {
+        return Cow::Borrowed(x);
+    }
+    Cow::Owned(x.iter().flat_map(|&x| std::iter::repeat_n(x, times)).collect())
 }

@@ -1,0 +1,229 @@
+//! Sums over filter taps along rows of positions, channel by channel: the forward pass, and with `dy` in the place of
+//! `x` the gradient of the input.
+
+use std::ops::Range;
+
+use crate::isa::Isa;
+use crate::simd::{Kernel, Simd, load_part, store_part};
+use crate::threads::GRAIN;
+use crate::{Activation, Cx, Epilogue, activation};
+
+/// Positions computed together: each weight loaded serves them all.
+const POSITIONS: usize = 4;
+
+/// Output columns `first, first + step, ...` that see the same taps, the input moving along by `input_step` columns.
+pub(super) struct Line {
+    pub(super) first: usize,
+    pub(super) step: usize,
+    pub(super) count: usize,
+    pub(super) input_step: usize,
+    /// Tap, and the input column it sees from `first`.
+    pub(super) taps: Vec<(usize, usize)>,
+}
+
+impl Line {
+    /// Splits the line where the taps that lie inside change. `at(column, tap)` is the input column seen.
+    pub(super) fn split(&self, taps: Vec<usize>, at: impl Fn(usize, usize) -> Option<usize>) -> Vec<Self> {
+        let mut lines: Vec<Self> = Vec::new();
+        for i in 0..self.count {
+            let first = self.first + i * self.step;
+            let taps: Vec<_> = taps.iter().filter_map(|&k| Some((k, at(first, k)?))).collect();
+            match lines.last_mut() {
+                Some(line) if line.taps.iter().map(|t| t.0).eq(taps.iter().map(|t| t.0)) => line.count += 1,
+                _ => lines.push(Self { first, count: 1, taps, ..*self }),
+            }
+        }
+        lines
+    }
+}
+
+/// `y[n, row, column, c] = sum over taps of x[n, row', column', c] * w[tap, c]`.
+pub(super) struct Lines<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) w: &'a [f32],
+    pub(super) channels: usize,
+    pub(super) x_size: [usize; 2],
+    pub(super) y_size: [usize; 2],
+    /// Taps in a row of the filter.
+    pub(super) kw: usize,
+    /// For each output row: (filter row, input row).
+    pub(super) rows: Vec<Vec<(usize, usize)>>,
+    /// They cover the output columns, except, where adding, those that see nothing.
+    pub(super) columns: Vec<Line>,
+    /// `None` adds to `y`.
+    pub(super) epilogue: Option<&'a Epilogue<'a>>,
+}
+
+impl Lines<'_> {
+    pub(super) fn run(&self, cx: Cx<'_>, y: &mut [f32]) {
+        let row_len = self.y_size[1] * self.channels;
+        if y.is_empty() || row_len == 0 {
+            return;
+        }
+        let rows_per_task = (GRAIN / row_len).max(1);
+        cx.threads.run_chunks(y, rows_per_task * row_len, |task, y| {
+            let mut taps = Vec::new();
+            for (i, y) in y.chunks_exact_mut(row_len).enumerate() {
+                self.row(cx.isa, task * rows_per_task + i, y, &mut taps);
+            }
+        });
+    }
+
+    fn row(&self, isa: Isa, row: usize, y: &mut [f32], taps: &mut Vec<(usize, usize)>) {
+        let (channels, row_len) = (self.channels, y.len());
+        let (image, oy) = (row / self.y_size[0], row % self.y_size[0]);
+        for line in &self.columns {
+            taps.clear();
+            for &(ky, iy) in &self.rows[oy] {
+                for &(kx, ix) in &line.taps {
+                    let at = (image * self.x_size[0] + iy) * self.x_size[1] + ix;
+                    taps.push((at * channels, (ky * self.kw + kx) * channels));
+                }
+            }
+            let x_step = line.input_step * channels;
+            let (start, y_step) = (line.first * channels, line.step * channels);
+            let residual = self.epilogue.and_then(|e| e.residual).map(|r| &r[row * row_len + start..]);
+            let y = &mut y[start..];
+            isa.dispatch(Run {
+                x: self.x,
+                w: self.w,
+                taps,
+                count: line.count,
+                x_step,
+                y_step,
+                channels,
+                y,
+                epilogue: self.epilogue,
+                residual,
+            });
+        }
+        match self.epilogue.and_then(|e| e.activation) {
+            None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
+            Some(f) => activation::in_place(isa, f, y),
+        }
+    }
+}
+
+/// One line of one row.
+struct Run<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    /// Offsets into `x`, for the first position, and into `w`.
+    taps: &'a [(usize, usize)],
+    count: usize,
+    x_step: usize,
+    y_step: usize,
+    channels: usize,
+    y: &'a mut [f32],
+    epilogue: Option<&'a Epilogue<'a>>,
+    /// Its part of this line, laid out like `y`.
+    residual: Option<&'a [f32]>,
+}
+
+impl Kernel for Run<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let last = (self.count - 1) * self.x_step + self.channels;
+        for &(x, w) in self.taps {
+            assert!(self.x.len() >= last && x <= self.x.len() - last, "tap outside the input");
+            assert!(
+                self.w.len() >= self.channels && w <= self.w.len() - self.channels,
+                "tap outside the kernel"
+            );
+        }
+        let whole = self.count / POSITIONS * POSITIONS;
+        for first in (0..whole).step_by(POSITIONS) {
+            self.positions::<S, POSITIONS>(s, first);
+        }
+        for first in whole..self.count {
+            self.positions::<S, 1>(s, first);
+        }
+    }
+}
+
+impl Run<'_> {
+    /// `P` positions from `first` on, over all channels.
+    #[inline(always)]
+    fn positions<S: Simd, const P: usize>(&mut self, s: S, first: usize) {
+        let pairs = self.channels / (2 * S::LANES) * (2 * S::LANES);
+        for c in (0..pairs).step_by(2 * S::LANES) {
+            // SAFETY: first + P <= count and c + 2 * LANES <= channels.
+            let sums = unsafe { self.sums::<S, P, 2>(s, first, c) };
+            for (p, sums) in sums.iter().enumerate() {
+                self.finish(s, first + p, c..c + S::LANES, sums[0]);
+                self.finish(s, first + p, c + S::LANES..c + 2 * S::LANES, sums[1]);
+            }
+        }
+        for c in (pairs..self.channels).step_by(S::LANES) {
+            let end = (c + S::LANES).min(self.channels);
+            if end - c == S::LANES {
+                // SAFETY: first + P <= count and c + LANES <= channels.
+                let sums = unsafe { self.sums::<S, P, 1>(s, first, c) };
+                for (p, sums) in sums.iter().enumerate() {
+                    self.finish(s, first + p, c..end, sums[0]);
+                }
+            } else {
+                for p in first..first + P {
+                    let mut sum = s.splat(0.0);
+                    for &(x, w) in self.taps {
+                        let x = load_part(s, &self.x[x + p * self.x_step + c..][..end - c]);
+                        sum = s.mul_add(x, load_part(s, &self.w[w + c..][..end - c]), sum);
+                    }
+                    self.finish(s, p, c..end, sum);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// `first + P <= count` and `c + V * LANES <= channels`; the taps were checked by `run`.
+    #[inline(always)]
+    unsafe fn sums<S: Simd, const P: usize, const V: usize>(
+        &self,
+        s: S,
+        first: usize,
+        c: usize,
+    ) -> [[S::V; V]; P] {
+        let mut sums = [[s.splat(0.0); V]; P];
+        for &(x, w) in self.taps {
+            // SAFETY: position p < count of a tap begins at x + p * x_step and holds `channels` values.
+            unsafe {
+                let mut weights = [s.splat(0.0); V];
+                for (v, weight) in weights.iter_mut().enumerate() {
+                    *weight = s.load(self.w.as_ptr().add(w + c + v * S::LANES));
+                }
+                let x = self.x.as_ptr().add(x + first * self.x_step + c);
+                for (p, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = s.mul_add(s.load(x.add(p * self.x_step + v * S::LANES)), weights[v], *sum);
+                    }
+                }
+            }
+        }
+        sums
+    }
+
+    /// Stores one vector, or part of one, of position `p`.
+    #[inline(always)]
+    fn finish<S: Simd>(&mut self, s: S, p: usize, channels: Range<usize>, sum: S::V) {
+        let at = p * self.y_step + channels.start;
+        let y = &mut self.y[at..at + channels.len()];
+        let Some(epilogue) = self.epilogue else {
+            let sum = s.add(load_part(s, y), sum);
+            return store_part(s, sum, y);
+        };
+        let mut sum = sum;
+        if let Some(bias) = epilogue.bias {
+            sum = s.add(sum, load_part(s, &bias[channels.clone()]));
+        }
+        if let Some(residual) = self.residual {
+            sum = s.add(sum, load_part(s, &residual[at..at + channels.len()]));
+        }
+        if let Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) = epilogue.activation {
+            sum = s.min(s.splat(max), s.max(s.splat(0.0), sum));
+        }
+        store_part(s, sum, y);
+    }
+}
