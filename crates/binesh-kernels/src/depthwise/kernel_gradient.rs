@@ -83,22 +83,37 @@ fn dots<S: Simd>(s: S, x: &[f32], x_step: usize, dy: &[f32], dy_step: usize, cou
     const { assert!(2 * S::LANES == CHANNELS) }
     assert!(x.len() >= (count - 1) * x_step + CHANNELS && dy.len() >= (count - 1) * dy_step + CHANNELS);
     let mut partial = [[s.splat(0.0); 2]; 4];
-    let (mut x, mut dy) = (x.as_ptr(), dy.as_ptr());
-    for i in 0..count {
-        let sums = &mut partial[i % 4];
-        // SAFETY: position i < count holds CHANNELS values at i * step, as asserted.
-        unsafe {
-            sums[0] = s.mul_add(s.load(x), s.load(dy), sums[0]);
-            sums[1] = s.mul_add(s.load(x.add(S::LANES)), s.load(dy.add(S::LANES)), sums[1]);
+    let whole = count / 4 * 4;
+    for first in (0..whole).step_by(4) {
+        for (i, sums) in partial.iter_mut().enumerate() {
+            // SAFETY: position first + i < count holds CHANNELS values at its step, as asserted.
+            *sums = unsafe {
+                let (x, dy) = (x.as_ptr().add((first + i) * x_step), dy.as_ptr().add((first + i) * dy_step));
+                add_products(s, x, dy, *sums)
+            };
         }
-        x = x.wrapping_add(x_step);
-        dy = dy.wrapping_add(dy_step);
+    }
+    for i in whole..count {
+        // SAFETY: position i < count holds CHANNELS values at its step, as asserted.
+        partial[0] =
+            unsafe { add_products(s, x.as_ptr().add(i * x_step), dy.as_ptr().add(i * dy_step), partial[0]) };
     }
     for v in 0..2 {
         let [a, b, c, d] = [partial[0][v], partial[1][v], partial[2][v], partial[3][v]];
         let sums = &mut sums[v * S::LANES..];
         let total = s.add(s.load_slice(sums), s.add(s.add(a, b), s.add(c, d)));
         s.store_slice(total, sums);
+    }
+}
+
+/// # Safety
+/// [`CHANNELS`] values may be read from `x` and `dy`.
+#[inline(always)]
+unsafe fn add_products<S: Simd>(s: S, x: *const f32, dy: *const f32, sums: [S::V; 2]) -> [S::V; 2] {
+    // SAFETY: as promised.
+    unsafe {
+        let low = s.mul_add(s.load(x), s.load(dy), sums[0]);
+        [low, s.mul_add(s.load(x.add(S::LANES)), s.load(dy.add(S::LANES)), sums[1])]
     }
 }
 
