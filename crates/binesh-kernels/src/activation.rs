@@ -311,6 +311,14 @@ impl Kernel for InPlace<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // Apart from the rest, whose choice of function costs as much as this one.
+        if let Activation::Relu { max, slope: 0.0, threshold: 0.0 } = self.f {
+            for y in self.y.chunks_mut(S::LANES) {
+                let v = s.min(s.splat(max), s.max(s.splat(0.0), load_part(s, y)));
+                store_part(s, v, y);
+            }
+            return;
+        }
         for y in self.y.chunks_mut(S::LANES) {
             store_part(s, self.f.vector(s, load_part(s, y)), y);
         }
@@ -349,9 +357,6 @@ impl Activation {
         let (zero, one) = (s.splat(0.0), s.splat(1.0));
         match self {
             Self::Linear => x,
-            Self::Relu { max, slope: 0.0, threshold: 0.0 } if max > 0.0 => {
-                s.min(s.splat(max), s.max(zero, x))
-            }
             Self::Relu { max, slope, threshold } => {
                 let below = s.mul(s.splat(slope), s.sub(x, s.splat(threshold)));
                 let below = if slope == 0.0 { zero } else { below };

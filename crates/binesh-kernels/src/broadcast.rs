@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::Cx;
+use crate::reduce::sum_lanes;
 use crate::threads::GRAIN;
 
 /// The loops of a broadcast: neighbouring axes that both operands walk alike are merged, so equal shapes become
@@ -163,7 +164,7 @@ impl Loops {
                 let at = [oa, ob][which] + columns.start * [sa, sb][which] - base;
                 let term = |i: usize| f(a[i * sa], b[i * sb]) * dy[i];
                 if [sa, sb][which] == 0 {
-                    d[at] += (0..dy.len()).map(term).sum::<f32>();
+                    d[at] += sum_lanes(dy.len(), term);
                 } else {
                     let d = &mut d[at..][..dy.len()];
                     match (sa, sb) {

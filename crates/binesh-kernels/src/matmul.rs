@@ -28,7 +28,7 @@ pub fn pack(k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatri
     if let Some(scale) = scale {
         assert_eq!(scale.len(), n, "scale length");
     }
-    let panels = Panels::pack([1, 1, k, n], |_, _, k, first, row| {
+    let panels = Panels::pack(None, [1, 1, k, n], |_, _, k, first, row| {
         row.copy_from_slice(&b[k * n + first..][..row.len()]);
         if let Some(scale) = scale {
             row.iter_mut().zip(&scale[first..]).for_each(|(b, s)| *b *= s);

@@ -1,7 +1,7 @@
 //! Batch and layer normalisation over the last axis.
 
 use crate::Cx;
-use crate::reduce::map_sum_rows;
+use crate::reduce::{map_sum_rows, sum_lanes};
 use crate::threads::GRAIN;
 
 /// `y = x * scale + shift` with one factor and one offset per channel: batch normalisation in inference mode, where
@@ -167,8 +167,8 @@ fn layer_norm_row(x: &[f32], gamma: Option<&[f32]>, eps: f32, dy: &[f32], dx: &m
     let g = |i: usize| gamma.map_or(1.0, |gamma| gamma[i]) * dy[i];
     let z = |i: usize| (x[i] - mean) * inv_std;
     let n = x.len() as f32;
-    let mean_g = (0..x.len()).map(g).sum::<f32>() / n;
-    let mean_gz = (0..x.len()).map(|i| g(i) * z(i)).sum::<f32>() / n;
+    let mean_g = sum_lanes(x.len(), g) / n;
+    let mean_gz = sum_lanes(x.len(), |i| g(i) * z(i)) / n;
     for (i, dx) in dx.iter_mut().enumerate() {
         *dx += inv_std * (g(i) - mean_g - z(i) * mean_gz);
     }
@@ -178,8 +178,8 @@ fn layer_norm_row(x: &[f32], gamma: Option<&[f32]>, eps: f32, dy: &[f32], dx: &m
 #[inline(always)]
 fn moments(x: &[f32], eps: f32) -> (f32, f32) {
     let n = x.len() as f32;
-    let mean = x.iter().sum::<f32>() / n;
-    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / n;
+    let mean = sum_lanes(x.len(), |i| x[i]) / n;
+    let variance = sum_lanes(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / n;
     (mean, 1.0 / (variance + eps).sqrt())
 }
 

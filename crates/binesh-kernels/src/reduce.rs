@@ -49,6 +49,20 @@ pub(crate) fn map_sum_rows(
     });
 }
 
+/// The sum of `term(0)` to `term(n - 1)`, as sixteen sums side by side: vectors, and a smaller rounding error.
+#[inline(always)]
+pub(crate) fn sum_lanes(n: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut sums = [0.0; 16];
+    let whole = n / 16 * 16;
+    for first in (0..whole).step_by(16) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum += term(first + i);
+        }
+    }
+    let rest: f32 = (whole..n).map(term).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
 /// `y = scale * ` the sum of `x` over the axes where `reduced` is true. `scale` is 1 for a sum,
 /// `1 / count` for a mean.
 ///
@@ -61,8 +75,8 @@ pub fn forward(cx: Cx<'_>, x: &[f32], shape: &[usize], reduced: &[bool], scale: 
         cx.threads.run_chunks(y, (GRAIN / inner.max(1)).max(1), |i, y| {
             let first = i * (GRAIN / inner.max(1)).max(1);
             for (j, y) in y.iter_mut().enumerate() {
-                let sum: f32 =
-                    axes.rows_of(first + j).map(|row| x[row * inner..][..inner].iter().sum::<f32>()).sum();
+                let rows = axes.rows_of(first + j);
+                let sum: f32 = rows.map(|row| sum_lanes(inner, |i| x[row * inner + i])).sum();
                 *y = sum * scale;
             }
         });

@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::{Activation, Cx, Epilogue, activation};
+use crate::{Activation, Cx, Epilogue, Threads, activation};
 
 /// Output channels of a panel: two vectors.
 pub(crate) const PANEL: usize = 16;
@@ -48,23 +48,23 @@ pub(crate) struct Panels {
 }
 
 impl Panels {
-    /// `at(group, tap, k, columns)` writes weights of the first columns of a panel: those of the group's output channels
-    /// `first..first + columns.len()`.
+    /// `fill(group, tap, k, first, row)` writes the weights of the group's output channels `first..first + row.len()`.
     pub(crate) fn pack(
+        threads: Option<&Threads>,
         [groups, taps, depth, width]: [usize; 4],
-        fill: impl Fn(usize, usize, usize, usize, &mut [f32]),
+        fill: impl Fn(usize, usize, usize, usize, &mut [f32]) + Sync,
     ) -> Self {
-        let mut data = vec![0.0; groups * width.div_ceil(PANEL) * taps * depth * PANEL];
-        let mut rows = data.chunks_exact_mut(PANEL);
-        for group in 0..groups {
-            for first in (0..width).step_by(PANEL) {
-                for tap in 0..taps {
-                    for k in 0..depth {
-                        let row = rows.next().expect("counted above");
-                        fill(group, tap, k, first, &mut row[..PANEL.min(width - first)]);
-                    }
-                }
+        let (per_group, panel_len) = (width.div_ceil(PANEL), taps * depth * PANEL);
+        let mut data = vec![0.0; groups * per_group * panel_len];
+        let panel = |i: usize, panel: &mut [f32]| {
+            let (group, first) = (i / per_group, i % per_group * PANEL);
+            for (i, row) in panel.chunks_exact_mut(PANEL).enumerate() {
+                fill(group, i / depth, i % depth, first, &mut row[..PANEL.min(width - first)]);
             }
+        };
+        match threads {
+            Some(threads) => threads.run_chunks(&mut data, panel_len, panel),
+            None => data.chunks_exact_mut(panel_len.max(1)).enumerate().for_each(|(i, data)| panel(i, data)),
         }
         Self { data, groups, taps, depth, width }
     }

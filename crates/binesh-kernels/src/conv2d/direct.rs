@@ -1,16 +1,39 @@
 //! Convolution as rows times panels: forward and both gradients.
 
+use std::borrow::Cow;
+
 use super::Conv2d;
 use crate::outer::Outer;
 use crate::tile::{PADDING, Panels, Rows, Store};
 use crate::{Cx, Epilogue};
 
+/// Fewer input channels than this (a network's first layer) leave so little to do at each tap that turning to the next
+/// one costs as much.
+const FEW_CHANNELS: usize = 16;
+
+/// Whether neighbouring taps of a row are read as one, from a copy of `x` with its padding written out: in
+/// `[W, Cin]` they lie side by side.
+fn joins_taps(g: &Conv2d) -> bool {
+    g.kw > 1 && g.dilation[1] == 1 && g.groups == 1 && g.cin < FEW_CHANNELS
+}
+
+/// Whether the gradient of the input fills too little of a panel.
+pub(super) fn few_input_channels(g: &Conv2d) -> bool {
+    g.groups == 1 && g.cin <= 4
+}
+
+/// Groups, taps, values at each tap, output channels of a group.
+pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
+    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
+    if joins_taps(g) { [1, g.kh, g.kw * cig, cog] } else { [g.groups, g.kh * g.kw, cig, cog] }
+}
+
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
 pub(super) fn pack(g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
-    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    Panels::pack([g.groups, g.kh * g.kw, cig, cog], |group, tap, ci, first, row| {
+    let [_, _, depth, cog] = panel_shape(g);
+    Panels::pack(None, panel_shape(g), |group, tap, k, first, row| {
         let channel = group * cog + first;
-        row.copy_from_slice(&w[(tap * cig + ci) * g.cout + channel..][..row.len()]);
+        row.copy_from_slice(&w[(tap * depth + k) * g.cout + channel..][..row.len()]);
         if let Some(scale) = scale {
             row.iter_mut().zip(&scale[channel..]).for_each(|(w, s)| *w *= s);
         }
@@ -26,15 +49,32 @@ pub(super) fn forward(
     epilogue: &Epilogue<'_>,
 ) {
     let store = Store::Replace(*epilogue);
+    let (g, x) = with_joined_taps(cx, g, x);
     // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
-    unsafe { Rows { m: g.n * g.ho * g.wo, x, panels, locate: locate(g), store }.run(cx, y) }
+    unsafe { Rows { m: g.n * g.ho * g.wo, x: &x, panels, locate: locate(&g), store }.run(cx, y) }
 }
 
 /// `dw += ` the sum over output positions of what the filter saw times `dy`.
 pub(super) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let (m, taps) = (g.n * g.ho * g.wo, g.kh * g.kw);
-    let (depth, width) = (g.cin / g.groups, g.cout / g.groups);
-    Outer { m, x, dy, groups: g.groups, taps, depth, width, locate: locate(g) }.run(cx, dw);
+    let [groups, taps, depth, width] = panel_shape(g);
+    let (g, x) = with_joined_taps(cx, g, x);
+    Outer { m: g.n * g.ho * g.wo, x: &x, dy, groups, taps, depth, width, locate: locate(&g) }.run(cx, dw);
+}
+
+/// If taps are joined: `x` with exactly the columns that some filter sees, and the geometry in which a row of the
+/// filter is a single tap.
+fn with_joined_taps<'a>(cx: Cx<'_>, g: &Conv2d, x: &'a [f32]) -> (Conv2d, Cow<'a, [f32]>) {
+    if !joins_taps(g) || g.wo == 0 {
+        return (*g, Cow::Borrowed(x));
+    }
+    let width = (g.wo - 1) * g.stride[1] + g.kw;
+    let left = g.pad[1].min(width);
+    let inside = g.w.min(width - left) * g.cin;
+    let mut wide = vec![0.0; g.n * g.h * width * g.cin];
+    cx.threads.run_chunks(&mut wide, width * g.cin, |row, wide| {
+        wide[left * g.cin..][..inside].copy_from_slice(&x[row * g.w * g.cin..][..inside]);
+    });
+    (Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, Cow::Owned(wide))
 }
 
 /// For output position `m` (over images, rows and columns) and a group: the offsets into `x` at each tap, and the
@@ -67,11 +107,17 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
         for px in &columns.phases() {
             let taps: Vec<_> =
                 py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
-            let panels = Panels::pack([g.groups, taps.len(), cog, cig], |group, tap, co, first, row| {
-                let (ky, kx) = taps[tap];
-                let w = &w[((ky * g.kw + kx) * cig + first) * g.cout + group * cog + co..];
-                row.iter_mut().zip(w.iter().step_by(g.cout)).for_each(|(to, w)| *to = *w);
-            });
+            let panels = Panels::pack(
+                Some(cx.threads),
+                [g.groups, taps.len(), cog, cig],
+                |group, tap, co, first, row| {
+                    let (ky, kx) = taps[tap];
+                    let w = &w[((ky * g.kw + kx) * cig + first) * g.cout + group * cog + co..];
+                    for (i, to) in row.iter_mut().enumerate() {
+                        *to = w[i * g.cout];
+                    }
+                },
+            );
             let locate = |m: usize, group: usize, offsets: &mut [usize]| {
                 let ix = px.first + m % px.count * g.stride[1];
                 let iy = py.first + m / px.count % py.count * g.stride[0];

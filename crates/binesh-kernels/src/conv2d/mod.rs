@@ -1,6 +1,7 @@
 //! Two-dimensional convolution (cross-correlation, as every framework has it) with stride, dilation, groups and
 //! explicit padding. A transposed convolution is [`backward_input`].
 
+mod columns;
 mod direct;
 
 use crate::tile::Panels;
@@ -128,12 +129,7 @@ pub fn forward(
     match &kernel.algorithm {
         Algorithm::Direct(panels) => {
             let shape = [panels.groups, panels.taps, panels.depth, panels.width];
-            let [cig, cog] = [geom.cin, geom.cout].map(|c| c / geom.groups);
-            assert_eq!(
-                shape,
-                [geom.groups, geom.kh * geom.kw, cig, cog],
-                "kernel packed for another geometry"
-            );
+            assert_eq!(shape, direct::panel_shape(geom), "kernel packed for another geometry");
             direct::forward(cx, geom, x, panels, y, epilogue);
         }
     }
@@ -148,6 +144,9 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     assert_eq!(dx.len(), geom.x_len(), "dx length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
+    if direct::few_input_channels(geom) {
+        return columns::backward_input(cx, geom, dy, w, dx);
+    }
     direct::backward_input(cx, geom, dy, w, dx);
 }
 

@@ -125,6 +125,7 @@ impl Kernel for Run<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        assert!(self.count > 0, "empty line");
         let last = (self.count - 1) * self.x_step + self.channels;
         for &(x, w) in self.taps {
             assert!(self.x.len() >= last && x <= self.x.len() - last, "tap outside the input");
@@ -133,6 +134,12 @@ impl Kernel for Run<'_> {
                 "tap outside the kernel"
             );
         }
+        let end = (self.count - 1) * self.y_step + self.channels;
+        assert!(
+            self.y.len() >= end && self.residual.is_none_or(|r| r.len() >= end),
+            "line outside the output"
+        );
+        assert!(self.epilogue.and_then(|e| e.bias).is_none_or(|b| b.len() == self.channels), "bias length");
         let whole = self.count / POSITIONS * POSITIONS;
         for first in (0..whole).step_by(POSITIONS) {
             self.positions::<S, POSITIONS>(s, first);
@@ -152,8 +159,11 @@ impl Run<'_> {
             // SAFETY: first + P <= count and c + 2 * LANES <= channels.
             let sums = unsafe { self.sums::<S, P, 2>(s, first, c) };
             for (p, sums) in sums.iter().enumerate() {
-                self.finish(s, first + p, c..c + S::LANES, sums[0]);
-                self.finish(s, first + p, c + S::LANES..c + 2 * S::LANES, sums[1]);
+                // SAFETY: as above.
+                unsafe {
+                    self.finish_whole(s, first + p, c, sums[0]);
+                    self.finish_whole(s, first + p, c + S::LANES, sums[1]);
+                }
             }
         }
         for c in (pairs..self.channels).step_by(S::LANES) {
@@ -162,7 +172,8 @@ impl Run<'_> {
                 // SAFETY: first + P <= count and c + LANES <= channels.
                 let sums = unsafe { self.sums::<S, P, 1>(s, first, c) };
                 for (p, sums) in sums.iter().enumerate() {
-                    self.finish(s, first + p, c..end, sums[0]);
+                    // SAFETY: as above.
+                    unsafe { self.finish_whole(s, first + p, c, sums[0]) };
                 }
             } else {
                 for p in first..first + P {
@@ -203,6 +214,33 @@ impl Run<'_> {
             }
         }
         sums
+    }
+
+    /// Stores one whole vector of position `p`.
+    ///
+    /// # Safety
+    /// `p < count` and `c + LANES <= channels`; the lengths were checked by `run`.
+    #[inline(always)]
+    unsafe fn finish_whole<S: Simd>(&mut self, s: S, p: usize, c: usize, mut sum: S::V) {
+        let at = p * self.y_step + c;
+        // SAFETY: position p < count begins at p * y_step in `y` and in the residual and holds `channels` values; the
+        // bias holds `channels` values.
+        unsafe {
+            let y = self.y.as_mut_ptr().add(at);
+            let Some(epilogue) = self.epilogue else {
+                return s.store(s.add(s.load(y), sum), y);
+            };
+            if let Some(bias) = epilogue.bias {
+                sum = s.add(sum, s.load(bias.as_ptr().add(c)));
+            }
+            if let Some(residual) = self.residual {
+                sum = s.add(sum, s.load(residual.as_ptr().add(at)));
+            }
+            if let Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) = epilogue.activation {
+                sum = s.min(s.splat(max), s.max(s.splat(0.0), sum));
+            }
+            s.store(sum, y);
+        }
     }
 
     /// Stores one vector, or part of one, of position `p`.

@@ -1,5 +1,9 @@
 //! Maximum and average pooling over windows and over whole maps.
 
+mod windows;
+
+use windows::Mode;
+
 use crate::Cx;
 use crate::window::Axis;
 
@@ -50,14 +54,14 @@ impl Pool {
         Axis { input: self.w, taps: self.kw, stride, dilation, pad }
     }
 
-    /// Calls `f` with the offset (in values, within one image) of every input position of a window, in scan order.
-    #[inline(always)]
-    fn for_each(&self, oy: usize, ox: usize, mut f: impl FnMut(usize)) {
+    /// The offset (in values, within one image) of every input position of a window, in scan order.
+    fn taps(&self, oy: usize, ox: usize, taps: &mut Vec<usize>) {
+        taps.clear();
         for ky in self.rows().taps_inside(oy) {
             let iy = oy * self.stride[0] + ky * self.dilation[0] - self.pad[0];
             for kx in self.columns().taps_inside(ox) {
                 let ix = ox * self.stride[1] + kx * self.dilation[1] - self.pad[1];
-                f((iy * self.w + ix) * self.c);
+                taps.push((iy * self.w + ix) * self.c);
             }
         }
     }
@@ -82,20 +86,7 @@ impl Pool {
 /// See [`Pool`].
 pub fn max_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
     geom.check(x.len(), y.len());
-    let g = *geom;
-    let image = g.h * g.w * g.c;
-    cx.threads.run_chunks(y, (g.wo * g.c).max(1), |row, y| {
-        let (n, oy) = (row / g.ho, row % g.ho);
-        let x = &x[n * image..][..image];
-        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            g.for_each(oy, ox, |at| {
-                for (y, &x) in y.iter_mut().zip(&x[at..][..g.c]) {
-                    *y = if *y >= x || y.is_nan() { *y } else { x };
-                }
-            });
-        }
-    });
+    windows::forward(cx, geom, Mode::Max, x, y);
 }
 
 /// Adds `dy` to the first position of each window, in scan order, that holds the maximum.
@@ -104,25 +95,8 @@ pub fn max_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
 /// `x`, `dx: [N, H, W, C]`; `y`, `dy: [N, Ho, Wo, C]`, where `y` is the result of [`max_forward`].
 pub fn max_backward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
     geom.check(x.len(), y.len());
-    geom.check(dx.len(), dy.len());
-    let g = *geom;
-    let image = g.h * g.w * g.c;
-    cx.threads.run_chunks(dx, image.max(1), |n, dx| {
-        let x = &x[n * image..][..image];
-        let mut open = vec![true; g.c];
-        for (oy, ox) in (0..g.ho).flat_map(|oy| (0..g.wo).map(move |ox| (oy, ox))) {
-            let at = ((n * g.ho + oy) * g.wo + ox) * g.c;
-            let (y, dy) = (&y[at..][..g.c], &dy[at..][..g.c]);
-            open.fill(true);
-            g.for_each(oy, ox, |at| {
-                for c in 0..g.c {
-                    let hit = open[c] && (x[at + c] == y[c] || x[at + c].is_nan());
-                    dx[at + c] += if hit { dy[c] } else { 0.0 };
-                    open[c] &= !hit;
-                }
-            });
-        }
-    });
+    assert!(y.len() == dy.len() && x.len() == dx.len(), "slices differ in length");
+    windows::backward(cx, geom, Some((x, y)), dy, dx);
 }
 
 /// Average over each window. A window wholly in the padding gives zero.
@@ -131,20 +105,7 @@ pub fn max_backward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &[f32], dy: &[f32], d
 /// See [`Pool`].
 pub fn average_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
     geom.check(x.len(), y.len());
-    let g = *geom;
-    let image = g.h * g.w * g.c;
-    cx.threads.run_chunks(y, (g.wo * g.c).max(1), |row, y| {
-        let (n, oy) = (row / g.ho, row % g.ho);
-        let x = &x[n * image..][..image];
-        for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
-            y.fill(0.0);
-            g.for_each(oy, ox, |at| {
-                y.iter_mut().zip(&x[at..][..g.c]).for_each(|(y, x)| *y += x);
-            });
-            let factor = 1.0 / g.count(oy, ox);
-            y.iter_mut().for_each(|y| *y *= factor);
-        }
-    });
+    windows::forward(cx, geom, Mode::Average, x, y);
 }
 
 /// `dx += ` the gradient of [`average_forward`].
@@ -153,17 +114,7 @@ pub fn average_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
 /// `dx: [N, H, W, C]`, `dy: [N, Ho, Wo, C]`
 pub fn average_backward(cx: Cx<'_>, geom: &Pool, dy: &[f32], dx: &mut [f32]) {
     geom.check(dx.len(), dy.len());
-    let g = *geom;
-    let image = g.h * g.w * g.c;
-    cx.threads.run_chunks(dx, image.max(1), |n, dx| {
-        for (oy, ox) in (0..g.ho).flat_map(|oy| (0..g.wo).map(move |ox| (oy, ox))) {
-            let dy = &dy[((n * g.ho + oy) * g.wo + ox) * g.c..][..g.c];
-            let factor = 1.0 / g.count(oy, ox);
-            g.for_each(oy, ox, |at| {
-                dx[at..][..g.c].iter_mut().zip(dy).for_each(|(dx, dy)| *dx += factor * dy);
-            });
-        }
-    });
+    windows::backward(cx, geom, None, dy, dx);
 }
 
 /// Mean over all positions of each map.
@@ -175,11 +126,13 @@ pub fn global_average_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f3
     assert_eq!(y.len(), n * c, "y length");
     let factor = 1.0 / hw.max(1) as f32;
     cx.threads.run_chunks(y, c.max(1), |n, y| {
-        y.fill(0.0);
-        for x in x[n * hw * c..][..hw * c].chunks_exact(c) {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
-        }
-        y.iter_mut().for_each(|y| *y *= factor);
+        cx.isa.vectorize(|| {
+            y.fill(0.0);
+            for x in x[n * hw * c..][..hw * c].chunks_exact(c) {
+                y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+            }
+            y.iter_mut().for_each(|y| *y *= factor);
+        });
     });
 }
 
