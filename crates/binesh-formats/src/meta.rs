@@ -1,7 +1,8 @@
 //! What a network file cannot say in layers: how a photo becomes its input, and what its outputs are called.
 //!
 //! [`Meta`] travels with the model, so nobody is ever asked for the preprocessing. These are plain data types;
-//! the arithmetic behind them is in `binesh::image`, which is also where it is tested against PIL, TensorFlow and Keras.
+//! the arithmetic behind them is in `binesh::image`, which is also where it is tested against PIL, TensorFlow
+//! and Keras.
 
 use std::fmt;
 
@@ -49,23 +50,26 @@ pub enum Fit {
     /// Cut the largest centered window with the wanted proportions, then resize: Keras `keep_aspect_ratio`,
     /// `crop_to_aspect_ratio` and `smart_resize`.
     CropToAspect,
-    /// As [`Fit::CropToAspect`], but the window is cut out before it is resized, so that the filter sees nothing outside:
-    /// PIL `crop`, then `resize`.
+    /// As [`Fit::CropToAspect`], but the window is cut out before it is resized, so that the filter sees
+    /// nothing outside: PIL `crop`, then `resize`.
     CutToAspect,
-    /// Resize so that the photo covers `size / ratio`, then cut the center: torchvision `Resize` + `CenterCrop`, timm `crop_pct`.
+    /// Resize so that the photo covers `size / ratio`, then cut the center: torchvision `Resize` +
+    /// `CenterCrop`, timm `crop_pct`.
     CenterCrop {
         /// Share of the resized side that is kept, in `(0, 1]`: 0.875 is 224 of 256.
         ratio: f64,
     },
-    /// Cut a centered square of `ratio` times the shorter side, then resize: TensorFlow's EfficientNet (`224 / (224 + 32)`).
+    /// Cut a centered square of `ratio` times the shorter side, then resize: TensorFlow's EfficientNet,
+    /// where the ratio is `224 / (224 + 32)`.
     CropThenResize {
         /// Share of the shorter side that is kept, in `(0, 1]`.
         ratio: f64,
     },
 }
 
-/// Resampling filters. The plain names are PIL's (antialiased when shrinking, 8-bit results), the `tf_` ones are `tf.image.resize`'s
-/// (half-pixel centers, float results). The two families give different pixels for the same name.
+/// Resampling filters. The plain names are PIL's (antialiased when shrinking, 8-bit results), the `tf_` ones
+/// are `tf.image.resize`'s (half-pixel centers, float results). The two families give different pixels for the
+/// same name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -109,7 +113,8 @@ pub enum Color {
     Gray,
 }
 
-/// What happens to the values 0..=255. `Caffe`, `Tf` and `Torch` are the modes of Keras `imagenet_utils.preprocess_input`.
+/// What happens to the values 0..=255. `Caffe`, `Tf` and `Torch` are the modes of Keras
+/// `imagenet_utils.preprocess_input`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -325,15 +330,17 @@ pub struct Application {
 }
 
 impl Application {
-    /// Stretched to the published size, antialiased. Keras fixes only the values; the geometry is the caller's there.
+    /// Stretched to the published size, antialiased. Keras fixes only the values; the geometry is the caller's
+    /// there.
     pub fn preprocess(&self) -> Preprocess {
         Preprocess::new(self.size, self.size, self.scaling.clone())
     }
 
-    /// The application a model is, by the name Keras gives the model: `vgg16`, `mobilenetv2_1.00_224`, `efficientnetv2-b0`, `inception_v3`.
+    /// The application a model is, by the name Keras gives the model: `vgg16`, `mobilenetv2_1.00_224`,
+    /// `efficientnetv2-b0`, `inception_v3`.
     ///
-    /// Case, `_` and `-` do not matter; a MobileNet's width and size follow its name. NASNet models carry no size in
-    /// their name and are not recognized.
+    /// Case, `_` and `-` do not matter; a MobileNet's width and size follow its name. Keras 2 names
+    /// both NASNets `NASNet`, which says too little to be recognized.
     pub fn find(model_name: &str) -> Option<&'static Application> {
         let plain =
             |s: &str| s.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
@@ -347,7 +354,8 @@ impl Application {
     }
 }
 
-/// `keras.applications`, from `imagenet_utils.py` and each family's file: mode, size of the published weights, smallest size.
+/// `keras.applications`, from `imagenet_utils.py` and each family's file: mode, size of the published weights,
+/// smallest size.
 pub static APPLICATIONS: &[Application] = &[
     app("VGG16", 224, 32, Scaling::Caffe),
     app("VGG19", 224, 32, Scaling::Caffe),

@@ -1,8 +1,8 @@
 //! Photos in: decoding, resizing and scaling, to the pixel as the tools do with which the models were trained.
 //!
-//! A file is recognized by its content, never by its name. [`open`] gives a [`Picture`] (8 bits, RGB), [`to_tensor`]
-//! follows a model's [`Preprocess`] from there to `[N, H, W, C]`. Resampling equals PIL's to the byte and
-//! `tf.image.resize`'s to float rounding; see [`Interpolation`] for which is which.
+//! A file is recognized by its content, never by its name. [`open`] gives a [`Picture`] (8 bits, RGB),
+//! [`to_tensor`] follows a model's [`Preprocess`] from there to `[N, H, W, C]`. Resampling equals PIL's to the
+//! byte and `tf.image.resize`'s to float rounding; see [`Interpolation`] for which is which.
 
 mod decode;
 mod preprocess;
@@ -123,8 +123,8 @@ impl Picture {
         Picture { height, width, channels: self.channels, pixels }
     }
 
-    /// Resized to `[height, width]`, proportions not kept. The PIL filters equal `Image.resize` to the byte; with a `tf_`
-    /// filter the float result is rounded to 8 bits (for the floats themselves: [`resize_tf`]).
+    /// Resized to `[height, width]`, proportions not kept. The PIL filters equal `Image.resize` to the byte;
+    /// with a `tf_` filter the float result is rounded to 8 bits (for the floats themselves: [`resize_tf`]).
     ///
     /// # Panics
     /// If a side of `size` is zero.
@@ -139,7 +139,8 @@ impl fmt::Debug for Picture {
     }
 }
 
-/// Keras `load_img(path, target_size=size, interpolation=...)`: no EXIF rotation, transparency dropped, resized by PIL's rules.
+/// Keras `load_img(path, target_size=size, interpolation=...)`: no EXIF rotation, transparency dropped,
+/// resized by PIL's rules.
 pub fn load_img(
     path: &Path,
     size: Option<[usize; 2]>,

@@ -96,12 +96,13 @@ pub fn open(path: &Path, options: &DecodeOptions) -> Result<Picture, ImageError>
 
 /// Decodes the bytes of a file; `name` is what errors call it. Of an animation, the first frame.
 ///
-/// Samples of 16 bits keep their high byte, as PIL's RGB does; gray and palette pictures become RGB, CMYK JPEGs as
-/// Adobe writes them (inverted) too. Color profiles are ignored, as PIL and Keras ignore them.
+/// Samples of 16 bits keep their high byte, as PIL's RGB does; gray and palette pictures become RGB, CMYK
+/// JPEGs as Adobe writes them (inverted) too. Color profiles are ignored, as PIL and Keras ignore them.
 ///
-/// All formats give PIL's pixels to the byte, except lossy JPEG, whose decoder rounds otherwise than the libjpeg-turbo in
-/// PIL. Measured on photos of 451 x 300 to 4000 x 3000: at most 3 levels, 0.01 on average, when the color is stored at full
-/// size; at most 4 levels, 0.02 to 0.25 on average, when it is stored at half size (4:2:0, what phones write).
+/// All formats give PIL's pixels to the byte, except lossy JPEG, whose decoder rounds otherwise than the
+/// libjpeg-turbo in PIL. Measured on photos of 451 x 300 to 4000 x 3000: at most 3 levels, 0.01 on average,
+/// when the color is stored at full size; at most 4 levels, 0.02 to 0.25 on average, when it is stored at half
+/// size (4:2:0, what phones write).
 pub fn decode(name: &str, bytes: &[u8], options: &DecodeOptions) -> Result<Picture, ImageError> {
     let limits = options.limits;
     if bytes.len() as u64 > limits.max_bytes {

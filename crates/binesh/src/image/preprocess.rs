@@ -121,7 +121,8 @@ fn geometry([height, width]: [usize; 2], preprocess: &Preprocess) -> Geometry {
         }
         Fit::CenterCrop { ratio } => {
             let [box_h, box_w] = [h, w].map(|s| ((s as f64 / ratio) as usize).max(s));
-            // The picture's narrower direction takes the box's side, the other follows, rounded down (torchvision `Resize`).
+            // The picture's narrower direction takes the box's side, the other follows, rounded down
+            // (torchvision `Resize`).
             let resized = if width * box_h >= height * box_w {
                 [box_h, (box_h * width / height).max(box_w)]
             } else {

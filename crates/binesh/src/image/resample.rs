@@ -1,8 +1,8 @@
 //! Resampling, twice: PIL's 8-bit fixed-point arithmetic to the byte, and `tf.image.resize`'s floats.
 //!
-//! Both are separable weighted windows ([`Taps`]), so the window rule is written once. No crate gives PIL's bytes:
-//! `fast_image_resize` 6.1 keeps 15-bit weights where Pillow keeps 22, which puts 14 to 22 % of a photo's values one or two
-//! levels off (measured); and none has TensorFlow's rules.
+//! Both are separable weighted windows ([`Taps`]), so the window rule is written once. No crate gives PIL's
+//! bytes: `fast_image_resize` 6.1 keeps 15-bit weights where Pillow keeps 22, which puts 14 to 22 % of a
+//! photo's values one or two levels off (measured); and none has TensorFlow's rules.
 //!
 //! See: Pillow `Resample.c` and `Geometry.c` (`ImagingScaleAffine`); TensorFlow `resize_bilinear_op.cc`,
 //! `resize_bicubic_op.cc`, `resize_nearest_neighbor_op.cc`, `scale_and_translate_op.cc`.
@@ -44,8 +44,8 @@ pub(super) fn resize(x: &Picture, size: [usize; 2], interpolation: Interpolation
     }
 }
 
-/// PIL `x.resize(size, filter, box=...)` for the window of `extent` at `origin`. As in PIL, filters at the rim of the window
-/// look at pixels beyond it.
+/// PIL `x.resize(size, filter, box=...)` for the window of `extent` at `origin`. As in PIL, filters at the rim
+/// of the window look at pixels beyond it.
 pub(super) fn resize_pil_window(
     x: &Picture,
     origin: [usize; 2],
@@ -70,8 +70,8 @@ pub(super) fn resize_pil_window(
     Picture { height: size[0], width: size[1], channels, pixels }
 }
 
-/// `tf.image.resize` of one picture, as floats. A PIL filter's name stands for the TensorFlow method of that name,
-/// antialiased where PIL antialiases.
+/// `tf.image.resize` of one picture, as floats. A PIL filter's name stands for the TensorFlow method of that
+/// name, antialiased where PIL antialiases.
 ///
 /// # Shapes
 /// x: `[H, W, C]` -> `[size[0], size[1], C]`
@@ -101,7 +101,8 @@ pub fn resize_tf<T: Copy + Into<f32>>(
     floating_point(x, [h, w, c], &Taps::tf(rows, kernel, antialias), &Taps::tf(columns, kernel, antialias))
 }
 
-/// Bilinear with half-pixel centers and edges repeated: `tf.image.resize` and OpenCV `resize(INTER_LINEAR)` of a map of floats.
+/// Bilinear with half-pixel centers and edges repeated: `tf.image.resize` and OpenCV `resize(INTER_LINEAR)` of
+/// a map of floats.
 ///
 /// # Shapes
 /// map: `[H, W]` -> `[size[0], size[1]]`
@@ -336,7 +337,8 @@ fn floating_point<T: Copy + Into<f32>>(
     out
 }
 
-/// Pillow adds the step up again and again; multiplying would differ in the last bit and so, rarely, in the pixel.
+/// Pillow adds the step up again and again; multiplying would differ in the last bit and so, rarely, in the
+/// pixel.
 fn pil_nearest(axis: Axis) -> Vec<usize> {
     let step = (axis.to - axis.from) as f64 / axis.out as f64;
     let mut at = axis.from as f64 + step * 0.5;

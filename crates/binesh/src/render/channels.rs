@@ -10,7 +10,8 @@ pub struct GridStyle {
     pub images_per_row: usize,
     /// Pixels between channels, after enlarging. The chapter leaves none.
     pub margin: usize,
-    /// Channels smaller than this are enlarged by the smallest whole factor that reaches it; 0 leaves every pixel one pixel.
+    /// Channels smaller than this are enlarged by the smallest whole factor that reaches it; 0 leaves every
+    /// pixel one pixel.
     pub min_side: usize,
     /// Margins, and the places after the last channel.
     pub background: [u8; 3],
@@ -24,9 +25,10 @@ impl Default for GridStyle {
 
 /// All channels in a grid, colored with viridis: level 0 is its darkest color, 255 its brightest.
 ///
-/// The levels of a channel are the chapter's: its mean becomes 128, one standard deviation 64, the rest is clipped.
-/// Every channel has its own scale, so brightness does not compare between channels. A channel without variation is blank (level 0).
-/// Where a map is one pixel, a channel has no scale of its own and the channels are compared: smallest to largest.
+/// The levels of a channel are the chapter's: its mean becomes 128, one standard deviation 64, the rest is
+/// clipped. Every channel has its own scale, so brightness does not compare between channels. A channel
+/// without variation is blank (level 0). Where a map is one pixel, a channel has no scale of its own and the
+/// channels are compared: smallest to largest.
 ///
 /// # Shapes
 /// activation: `[H, W, C]` -> ceil(C / images_per_row) rows of channels, the last one filled up with background
@@ -57,8 +59,8 @@ pub fn grid(activation: &[f32], shape: [usize; 3], style: &GridStyle) -> Picture
     Picture::rgb(height, width, pixels).expect("dimensions are not zero")
 }
 
-/// The chapter's array `display_grid`: the levels of all channels, without color, gaps or enlargement. Where the listing drops the
-/// channels that do not fill a row, this has one more row, filled up with 0.
+/// The chapter's array `display_grid`: the levels of all channels, without color, gaps or enlargement. Where
+/// the listing drops the channels that do not fill a row, this has one more row, filled up with 0.
 ///
 /// # Shapes
 /// activation: `[H, W, C]` -> gray, ceil(C / images_per_row) * H x min(C, images_per_row) * W
@@ -82,8 +84,8 @@ pub fn display_grid(activation: &[f32], shape: [usize; 3], images_per_row: usize
     Picture::gray(height, width, pixels).expect("dimensions are not zero")
 }
 
-/// One channel as matplotlib's `matshow` colors it: smallest value to largest, viridis. A constant channel is all dark; what is
-/// not a number is dark too.
+/// One channel as matplotlib's `matshow` colors it: smallest value to largest, viridis. A constant channel is
+/// all dark; what is not a number is dark too.
 ///
 /// # Shapes
 /// channel: `[H, W]` -> H x W, enlarged by a whole factor until the longer side has `min_side` pixels
@@ -117,7 +119,8 @@ pub struct Sparsity {
     pub zeros: usize,
     /// All values.
     pub values: usize,
-    /// Channels that say nothing about this input: all zero, or the same value everywhere (where there is more than one place).
+    /// Channels that say nothing about this input: all zero, or the same value everywhere (where there is more
+    /// than one place).
     pub dead: Vec<usize>,
     /// All channels.
     pub channels: usize,

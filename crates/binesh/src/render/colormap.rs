@@ -2,8 +2,8 @@
 
 use crate::image::Picture;
 
-/// matplotlib's bytes, 256 times red, green, blue (van der Walt, Smith and Firing 2015, CC0). They are cut where `colorous` and d3
-/// round, so that crate is one level off in half of them.
+/// matplotlib's bytes, 256 times red, green, blue (van der Walt, Smith and Firing 2015, CC0). They are cut
+/// where `colorous` and d3 round, so that crate is one level off in half of them.
 static VIRIDIS: &[u8; 768] = include_bytes!("viridis.rgb");
 
 /// A scale of 256 colors.

@@ -1,6 +1,7 @@
 //! The contact sheet: one page that shows every layer of a network looking at one photo.
 //!
-//! The page stands alone: no scripts, no fonts, nothing from the network; only the pictures beside it are referred to.
+//! The page stands alone: no scripts, no fonts, nothing from the network; only the pictures beside it are
+//! referred to.
 
 use std::fmt::Write;
 
@@ -247,7 +248,8 @@ fn line(page: &mut String, text: std::fmt::Arguments) {
     let _ = writeln!(page, "{text}");
 }
 
-/// One decimal where it matters: `0 %`, `0.4 %`, `63 %`, `99.7 %`; never rounded to none or to all when it is not.
+/// One decimal where it matters: `0 %`, `0.4 %`, `63 %`, `99.7 %`; never rounded to none or to all when it is
+/// not.
 fn percent(share: f64) -> String {
     let p = share * 100.0;
     if p > 0.0 && p < 0.05 {
@@ -277,8 +279,8 @@ fn escape(text: &str) -> String {
     out
 }
 
-/// A relative path as a URL: everything but letters, digits and `-._~/` percent-encoded, so that no name becomes a scheme, a
-/// host or a query.
+/// A relative path as a URL: everything but letters, digits and `-._~/` percent-encoded, so that no name
+/// becomes a scheme, a host or a query.
 fn url(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.trim_start_matches('/').bytes() {

@@ -6,8 +6,8 @@ use crate::image::{Picture, resize_map};
 /// How a heatmap lies over its photo.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overlay {
-    /// The photo paled to gray where nothing was found, its own colors showing under the warm end of inferno where evidence is: readable
-    /// without color vision, since brightness alone carries the map.
+    /// The photo paled to gray where nothing was found, its own colors showing under the warm end of inferno
+    /// where evidence is: readable without color vision, since brightness alone carries the map.
     #[default]
     Paper,
     /// The chapter's: OpenCV's jet at 0.4 added to the photo, saturating.
@@ -56,7 +56,8 @@ fn clean(map: &[f32]) -> Vec<f32> {
     map.iter().map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) }).collect()
 }
 
-/// `uint8(255 * h)`, `applyColorMap(COLORMAP_JET)`, `* 0.4 + img`, `imwrite`: truncated, then rounded (halves to even) and saturated.
+/// `uint8(255 * h)`, `applyColorMap(COLORMAP_JET)`, `* 0.4 + img`, `imwrite`: truncated, then rounded (halves
+/// to even) and saturated.
 fn book(rgb: [u8; 3], heat: f32) -> [u8; 3] {
     let color = Colormap::Jet.color((255.0 * heat) as u8);
     std::array::from_fn(|c| {
@@ -67,7 +68,8 @@ fn book(rgb: [u8; 3], heat: f32) -> [u8; 3] {
 fn paper(rgb: [u8; 3], heat: f32) -> [u8; 3] {
     let luma = 0.299 * f32::from(rgb[0]) + 0.587 * f32::from(rgb[1]) + 0.114 * f32::from(rgb[2]);
     let color = Colormap::Inferno.color((255.0 * heat).round() as u8);
-    // Little evidence: gray and a little darker. Much: the color of the scale, with the photo's light and shade in it.
+    // Little evidence: gray and a little darker. Much: the color of the scale, with the photo's light and
+    // shade in it.
     let alpha = 0.25 + 0.4 * heat;
     std::array::from_fn(|c| {
         let base = luma + (f32::from(rgb[c]) - luma) * (0.25 + 0.5 * heat);

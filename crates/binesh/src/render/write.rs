@@ -16,14 +16,16 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// A PNG of the picture: gray, indexed when at most 256 colors occur (every grid and map), RGB otherwise. The same picture gives the same bytes.
+/// A PNG of the picture: gray, indexed when at most 256 colors occur (every grid and map), RGB otherwise. The
+/// same picture gives the same bytes.
 pub fn encode_png(picture: &Picture) -> Vec<u8> {
     let indexed = if picture.channels() == 3 { Indexed::new(picture.pixels()) } else { None };
     let mut bytes = Vec::new();
     let written = (|| {
         let mut encoder = png::Encoder::new(&mut bytes, picture.width() as u32, picture.height() as u32);
         encoder.set_depth(png::BitDepth::Eight);
-        // On the grid of 32 channels of 148 x 148, level 1 takes a ninth of the default's time for 2 % more bytes.
+        // On the grid of 32 channels of 148 x 148, level 1 takes a ninth of the default's time for 2 % more
+        // bytes.
         encoder.set_deflate_compression(png::DeflateCompression::Level(1));
         let data = match &indexed {
             Some(indexed) => {
