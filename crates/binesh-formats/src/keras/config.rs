@@ -43,8 +43,8 @@ pub(crate) struct LayerConfig {
     pub(crate) name: String,
     /// The class as the file spells it.
     pub(crate) class: String,
-    /// `keras.src.ops.numpy` for an operation of Keras 3 that is no layer.
-    pub(crate) module: Option<String>,
+    /// An operation of Keras 3 (`keras.ops`), which is no layer although it may be named like one.
+    pub(crate) operation: bool,
     /// Empty for a nested model.
     pub(crate) attributes: Attributes,
     /// The model itself, when the layer is one.
@@ -82,11 +82,6 @@ impl LayerConfig {
     /// The shape of an input that the layer states, batch first.
     pub(crate) fn input_shape(&self) -> Option<&Value> {
         ["batch_shape", "batch_input_shape"].iter().find_map(|name| self.attributes.get(*name))
-    }
-
-    /// Whether this is an operation of Keras 3 (`keras.ops`) and not a layer: it has no place in `model.layers`.
-    pub(crate) fn is_operation(&self) -> bool {
-        self.module.as_deref().is_some_and(|m| m.starts_with("keras.src.ops") || m.starts_with("keras.ops"))
     }
 }
 
@@ -239,13 +234,28 @@ fn layer(
             return Err(FormatError::malformed(format!("a layer of class `{class}` has no `name`")));
         }
     };
+    let operation = is_operation(value, config, &class);
     let (class, attributes) = match (&nested, config) {
         (Some(_), _) => (class, Attributes::new()),
         (None, Value::Object(attributes)) => keras1::modernise(class, attributes.clone()),
         (None, Value::Null) => (class, Attributes::new()),
         (None, _) => return Err(FormatError::malformed("`config` is not an object").in_layer(&name, &class)),
     };
-    Ok(LayerConfig { name, class, module: text(value, "module"), attributes, nested, calls })
+    Ok(LayerConfig { name, class, operation, attributes, nested, calls })
+}
+
+/// Keras 3 says so in the module; in a `.h5` file, which leaves modules out, only layers have a `trainable` or `dtype`.
+fn is_operation(layer: &Value, config: &Value, class: &str) -> bool {
+    match layer.get("module").and_then(Value::as_str) {
+        Some(module) => module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
+        None => {
+            let keras3 = layer.pointer("/inbound_nodes/0").is_some_and(Value::is_object);
+            keras3
+                && class != "InputLayer"
+                && config.get("trainable").is_none()
+                && config.get("dtype").is_none()
+        }
+    }
 }
 
 /// One entry of `inbound_nodes`.

@@ -119,7 +119,7 @@ pub(super) fn join_branches(
         inputs.push(LayerConfig {
             name,
             class: "InputLayer".to_owned(),
-            module: None,
+            operation: false,
             attributes: [("batch_input_shape".to_owned(), shape)].into_iter().collect(),
             nested: None,
             calls: Vec::new(),

@@ -112,7 +112,7 @@ const AUGMENTATIONS: &[&str] = &[
 pub(super) fn build(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     // `Custom>LayerScale`: a class registered under a package.
     let class = cx.layer.class.rsplit('>').next().unwrap_or_default();
-    if cx.layer.is_operation() {
+    if cx.layer.operation {
         return arithmetic::keras_op(cx);
     }
     if AUGMENTATIONS.contains(&class) {

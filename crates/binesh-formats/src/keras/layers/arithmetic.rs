@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 
 use binesh_core::ops::{
-    Activate, Binary, Constant, GlobalMaxPool2d, Identity, Permute, ReduceMean, Reshape, ZeroPad2d,
+    Activate, Binary, Constant, GlobalMaxPool2d, Identity, MaxPool2d, Permute, ReduceMean, Reshape, ZeroPad2d,
 };
-use binesh_core::{Activation, BinaryOp, NodeId, Op, Tensor};
+use binesh_core::{Activation, BinaryOp, NodeId, Op, Padding, Tensor, Window};
 use serde_json::Value;
 
 use super::activation::{self, Function};
@@ -156,7 +156,7 @@ fn unary(cx: &LayerCx<'_>, args: &Args<'_>, name: &str) -> Result<Option<Activat
         "gelu" => {
             // Keras 3's function approximates by default, its activation and TensorFlow do not.
             let stated = args.value(cx, 1, &["approximate"])?;
-            let approximate = stated.as_ref().and_then(Value::as_bool).unwrap_or(cx.layer.is_operation());
+            let approximate = stated.as_ref().and_then(Value::as_bool).unwrap_or(cx.layer.operation);
             Activation::Gelu { approximate }
         }
         "relu" | "relu6" | "selu" | "silu" | "swish" | "hard_sigmoid" | "hard_silu" | "hard_swish"
@@ -282,10 +282,32 @@ fn reduce(cx: &mut LayerCx<'_>, args: &Args<'_>, how: Reduction) -> Result<NodeI
             cx.add(Activate { function: affine(n, 0.0) }, &[mean])
         }
         Reduction::Max if axes == [1, 2] && rank == 4 => cx.add(GlobalMaxPool2d { keepdims }, &[x]),
-        Reduction::Max => {
-            Err(FormatError::unsupported(format!("the largest value over axes {axes:?} is not supported")))
-        }
+        Reduction::Max => max_over(cx, x, &axes, keepdims),
     }
+}
+
+/// The largest value over any axes: they are brought last, and pooled as the width of a picture of one channel.
+fn max_over(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], keepdims: bool) -> Result<NodeId, FormatError> {
+    let dims: Option<Vec<usize>> = cx.dims(x).into_iter().skip(1).collect();
+    let dims = dims.ok_or_else(|| {
+        FormatError::unsupported("a maximum over a picture of unknown size is not supported")
+            .with_hint("give the input's shape")
+    })?;
+    let reduced = |axis: &usize| axes.contains(&(*axis as i64));
+    let (last, first): (Vec<usize>, Vec<usize>) = (1..=dims.len()).partition(reduced);
+    let extent = |axes: &[usize]| axes.iter().map(|&axis| dims[axis - 1]).product::<usize>();
+    let (rows, n) = (extent(&first), extent(&last));
+    let order = [&[0], &first[..], &last[..]].concat();
+    let y = cx.part("reduced_last", Permute { axes: order }, &[x])?;
+    let y = cx.part("rows", Reshape { target: vec![Some(rows), Some(n), Some(1)] }, &[y])?;
+    let window = Window { size: [1, n], stride: [1, n], dilation: [1; 2], padding: Padding::Valid };
+    let y = cx.part("largest", MaxPool2d { window }, &[y])?;
+    let kept = |axis: usize| match (reduced(&axis), keepdims) {
+        (false, _) => Some(Some(dims[axis - 1])),
+        (true, keep) => keep.then_some(Some(1)),
+    };
+    let target = (1..=dims.len()).filter_map(kept).collect();
+    cx.add(Reshape { target }, &[y])
 }
 
 /// Axes of extent 1 put in or taken out. Positions count in the result when put in, in the input when taken out.
