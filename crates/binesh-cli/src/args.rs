@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use binesh::core::{Isa, Runtime};
 use binesh::formats::{LoadCx, LoadReport};
-use binesh::image::{DecodeOptions, Picture, Preprocess, Scaling};
+use binesh::image::{DecodeOptions, Interpolation, Picture, Preprocess, Scaling};
 use binesh::{Model, PreprocessingSource};
 use clap::{Args, ValueEnum};
 
@@ -70,6 +70,23 @@ pub(crate) struct PictureArgs {
     /// How pixel values are scaled, where the model file does not say
     #[arg(long, value_name = "MODE")]
     pub(crate) scaling: Option<ScalingMode>,
+
+    /// How pictures are resized [default: as the model file says, else bicubic]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) interpolation: Option<Filter>,
+}
+
+/// PIL's filters, as Keras's `load_img` names them, and TensorFlow's.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Filter {
+    Nearest,
+    Bilinear,
+    Bicubic,
+    Lanczos,
+    Box,
+    Hamming,
+    /// tf.image.resize, as `image_dataset_from_directory` does
+    TfBilinear,
 }
 
 /// The modes of Keras's `preprocess_input`, and the two of the book.
@@ -147,6 +164,32 @@ impl PictureArgs {
             );
         }
         Ok(())
+    }
+}
+
+impl ScalingMode {
+    fn scaling(self) -> Scaling {
+        match self {
+            ScalingMode::None => Scaling::None,
+            ScalingMode::Unit => Scaling::Unit,
+            ScalingMode::Caffe => Scaling::Caffe,
+            ScalingMode::Tf => Scaling::Tf,
+            ScalingMode::Torch => Scaling::Torch,
+        }
+    }
+}
+
+impl Filter {
+    fn interpolation(self) -> Interpolation {
+        match self {
+            Filter::Nearest => Interpolation::Nearest,
+            Filter::Bilinear => Interpolation::Bilinear,
+            Filter::Bicubic => Interpolation::Bicubic,
+            Filter::Lanczos => Interpolation::Lanczos,
+            Filter::Box => Interpolation::Box,
+            Filter::Hamming => Interpolation::Hamming,
+            Filter::TfBilinear => Interpolation::TfBilinear,
+        }
     }
 }
 

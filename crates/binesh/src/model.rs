@@ -10,7 +10,7 @@ use std::sync::Arc;
 use binesh_core::{
     Grads, Graph, Layers, NodeId, Op, Params, Plan, PlanSpec, Runtime, Session, Shape, Tensor,
 };
-use binesh_formats::meta::{Application, Color, Preprocess, Scaling};
+use binesh_formats::meta::{Application, Color, Interpolation, Preprocess, Scaling};
 use binesh_formats::{LoadCx, LoadReport, Network};
 
 use crate::error::Error;
@@ -234,7 +234,9 @@ fn preprocessing(network: &Network) -> Option<Preprocessing> {
         None => (Scaling::Unit, PreprocessingSource::Assumed),
     };
     let color = if channels == 1 { Color::Gray } else { Color::Rgb };
-    let preprocess = Preprocess { color, ..Preprocess::new(size[0], size[1], scaling) };
+    // Nothing says how pictures were resized; bicubic is what PIL's `resize` does unless told otherwise.
+    let interpolation = Interpolation::Bicubic;
+    let preprocess = Preprocess { color, interpolation, ..Preprocess::new(size[0], size[1], scaling) };
     Some(Preprocessing { preprocess, source })
 }
 
