@@ -149,19 +149,16 @@ impl PictureArgs {
             )?;
         }
         let Some(known) = model.preprocessing() else { return Err(binesh::Error::NotAPictureModel.into()) };
-        if let Some(mode) = self.scaling {
-            let scaling = match mode {
-                ScalingMode::None => Scaling::None,
-                ScalingMode::Unit => Scaling::Unit,
-                ScalingMode::Caffe => Scaling::Caffe,
-                ScalingMode::Tf => Scaling::Tf,
-                ScalingMode::Torch => Scaling::Torch,
-            };
-            model.set_preprocess(Preprocess { scaling, ..known.preprocess.clone() });
-        } else if known.source == PreprocessingSource::Assumed {
+        if self.scaling.is_none() && known.source == PreprocessingSource::Assumed {
             output::warn(
                 "the model file does not say how pictures are scaled; x / 255 is assumed (see `--scaling`)",
             );
+        }
+        if self.scaling.is_some() || self.interpolation.is_some() {
+            let known = known.preprocess.clone();
+            let scaling = self.scaling.map_or(known.scaling, ScalingMode::scaling);
+            let interpolation = self.interpolation.map_or(known.interpolation, Filter::interpolation);
+            model.set_preprocess(Preprocess { scaling, interpolation, ..known });
         }
         Ok(())
     }
