@@ -1,4 +1,4 @@
-//! Pretrained convolutional networks: load, predict, look inside.
+//! Pretrained convolutional networks: load, predict, look inside. Start with [`Model`].
 #![forbid(unsafe_code)]
 
 mod error;
@@ -13,3 +13,7 @@ pub use binesh_core as core;
 pub use binesh_formats as formats;
 pub use error::Error;
 pub use model::{Head, HeadKind, Model, Prediction, Preprocessing, PreprocessingSource};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExample;
