@@ -214,10 +214,10 @@ fn wrong(name: &str, value: &Value, expected: &str) -> FormatError {
     FormatError::malformed(format!("attribute `{name}` = `{}` is not {expected}", shortened(value)))
 }
 
-/// JSON on one line, cut where a message would become unreadable.
+/// A text as it is, any other JSON on one line; cut where a message would become unreadable.
 pub(super) fn shortened(value: &Value) -> String {
     const MOST: usize = 80;
-    let text = value.to_string();
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     if text.chars().count() <= MOST { text } else { text.chars().take(MOST).chain("...".chars()).collect() }
 }
 

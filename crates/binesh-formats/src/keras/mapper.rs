@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::attributes::{Attrs, integer, whole};
 use super::config::{self, LayerConfig, ModelConfig, TensorRef, Wiring};
 use super::layers::{self, LayerCx};
+use crate::Limits;
 use crate::error::FormatError;
 
 /// A graph whose weights have shapes but no values yet.
@@ -65,6 +66,8 @@ pub(super) enum Role {
 pub(super) struct Hints {
     /// The major version of Keras that wrote the file: `hard_sigmoid` depends on it.
     pub(super) keras: u32,
+    /// The most elements of one weight.
+    pub(super) tensor_elements: u64,
     /// The weights were trained by Theano, which pads in its own way.
     pub(super) theano: bool,
     /// The input's extents, for a `Sequential` without an input layer.
@@ -364,6 +367,9 @@ impl Mapper {
             }
             return Ok(node);
         }
+        let elements = at.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d as u64)).unwrap_or(u64::MAX);
+        let what = format!("the number of elements of weight `{}`", at.name);
+        Limits::check(&what, elements, self.hints.tensor_elements)?;
         let op = Param { shape: at.shape.to_vec().into(), trainable: at.trainable };
         let node = self.graph.add(name.clone(), op, &[])?;
         self.params.insert(name, node);

@@ -128,7 +128,8 @@ fn assemble(
     let stated = h5.and_then(|h5| h5.backend.as_deref());
     let backend = stated.or_else(|| cx.keras1_backend.as_deref().filter(|_| keras == 1));
     let theano = backend == Some("theano");
-    let mapped = mapper::map(model, Hints { keras, theano, input_shape })?;
+    let mapped =
+        mapper::map(model, Hints { keras, theano, tensor_elements: cx.limits.tensor_elements, input_shape })?;
     let mut report = LoadReport { version, ..LoadReport::default() };
     let params = match h5 {
         Some(h5) => weights::fill(&mapped, h5, &Origin { keras1: keras == 1, theano }, &mut report)?,

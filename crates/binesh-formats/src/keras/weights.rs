@@ -113,7 +113,7 @@ impl<'a> Matcher<'a> {
     /// By layer name.
     fn named(&self, stored: &'a [NamedLayer]) -> Result<Pairs<'a>, FormatError> {
         let by_name: HashMap<&str, &NamedLayer> = stored.iter().map(|l| (l.name.as_str(), l)).collect();
-        let by_names = self.named_within(None, &by_name, &mut Vec::new());
+        let by_names = self.named_within(None, &by_name, &mut HashSet::new());
         let names_failed = match by_names {
             Ok(pairs) => return Ok(pairs),
             Err(e) => e,
@@ -142,7 +142,7 @@ impl<'a> Matcher<'a> {
         &self,
         parent: Option<LayerId>,
         by_name: &HashMap<&str, &'a NamedLayer>,
-        taken: &mut Vec<String>,
+        taken: &mut HashSet<String>,
     ) -> Result<Pairs<'a>, FormatError> {
         let mut pairs = Vec::new();
         for &row in self.inside(parent) {
@@ -152,8 +152,7 @@ impl<'a> Matcher<'a> {
             }
             let layer = self.layers.get(row);
             match by_name.get(layer.name.as_str()) {
-                Some(stored) if !taken.contains(&layer.name) => {
-                    taken.push(layer.name.clone());
+                Some(stored) if taken.insert(layer.name.clone()) => {
                     pairs.extend(self.one_named(row, stored)?);
                 }
                 // Keras 1 lists the layers of a nested model beside the others.
@@ -214,11 +213,11 @@ impl<'a> Matcher<'a> {
             let theirs: Vec<&str> = stored.iter().map(|t| t.name.as_str()).collect();
             sides(&ours.join(" "), &theirs.join(" "))
         };
-        if stored.is_empty() {
-            return Err(self.missing(slots[0]));
+        if let Some(lacking) = slots.get(stored.len()) {
+            return Err(self.missing(lacking).with_hint(names()));
         }
-        // A state that is no weight of ours, such as a random generator's, may follow.
-        if stored.len() < slots.len() || (stored.len() > slots.len() && self.inside(Some(row)).is_empty()) {
+        // A state that is no weight of ours, such as a random generator's, may follow those of a nested model.
+        if stored.len() > slots.len() && self.inside(Some(row)).is_empty() {
             let e = FormatError::WeightCount {
                 place: Box::default(),
                 expected: slots.len(),
