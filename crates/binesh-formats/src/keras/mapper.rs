@@ -85,6 +85,7 @@ pub(super) fn map(model: &ModelConfig, hints: Hints) -> Result<Mapped, FormatErr
         channels_first: HashSet::new(),
         hints,
     };
+    mapper.table_of(model, &Frame::default());
     let (inputs, outputs) = mapper.model(model, None, &Frame::default())?;
     // Outputs have the file's own layout.
     let outputs = outputs.into_iter().map(|id| mapper.plain(id)).collect::<Result<Vec<_>, _>>()?;
@@ -313,6 +314,16 @@ impl Mapper {
         let first = calls.len();
         calls.resize_with(first + n, Call::default);
         (row, first)
+    }
+
+    /// The rows of a model's layers in the order of the file, those of a nested model after its own.
+    fn table_of(&mut self, model: &ModelConfig, frame: &Frame) {
+        for layer in &model.layers {
+            let row = self.row(frame, layer);
+            if let Some(nested) = &layer.nested {
+                self.table_of(nested, &frame.inside(row, &layer.name, 0));
+            }
+        }
     }
 
     fn row(&mut self, frame: &Frame, layer: &LayerConfig) -> LayerId {
