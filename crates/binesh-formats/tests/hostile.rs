@@ -106,7 +106,7 @@ fn changed_bytes_do_not_panic() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut loaded = 0;
     for (name, bytes) in goldens() {
-        for round in 0..rounds(12) {
+        for round in 0..rounds(5) {
             let mut changed = bytes.clone();
             for _ in 0..1 + random.below(8) {
                 // Half of the changes go where the structure is.
@@ -136,7 +136,7 @@ fn changed_architectures_do_not_panic() {
             _ => continue,
         };
         let model: Value = serde_json::from_slice(&text).unwrap();
-        for round in 0..rounds(40) {
+        for round in 0..rounds(15) {
             let mut changed = model.clone();
             let mut changes = Vec::new();
             for _ in 0..1 + random.below(3) {
@@ -155,7 +155,7 @@ fn changed_weights_in_an_archive_do_not_panic() {
     let mut random = Random(0xda94_2042_e4dd_58b5);
     for (name, bytes) in goldens().into_iter().filter(|(name, _)| name.ends_with(".keras")) {
         let (config, weights) = (entry(&bytes, "config.json"), entry(&bytes, "model.weights.h5"));
-        for round in 0..rounds(12) {
+        for round in 0..rounds(5) {
             let mut changed = weights.clone();
             for _ in 0..1 + random.below(8) {
                 let at = random.below(changed.len());
