@@ -3,7 +3,7 @@
 use crate::outer::Outer;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::tile::{PARALLEL_MACS, Panels, Rows, Store};
+use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Store};
 use crate::{Cx, Epilogue};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
@@ -28,7 +28,7 @@ pub fn pack(k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatri
     if let Some(scale) = scale {
         assert_eq!(scale.len(), n, "scale length");
     }
-    let panels = Panels::pack(None, [1, 1, k, n], |_, _, k, first, row| {
+    let panels = Panels::pack([1, 1, k, n], |_, _, k, first, row| {
         row.copy_from_slice(&b[k * n + first..][..row.len()]);
         if let Some(scale) = scale {
             row.iter_mut().zip(&scale[first..]).for_each(|(b, s)| *b *= s);
@@ -56,12 +56,15 @@ pub fn forward(
     assert_eq!([b.panels.depth, b.panels.width], [k, n], "b packed for another shape");
     assert_eq!(c.len(), m * n, "c length");
     epilogue.check(n, c.len());
-    let locate = |m: usize, _: usize, taps: &mut [usize]| {
+    let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
         taps[0] = m * k;
         m * n
     };
     // SAFETY: rows of `c` are `n` apart and `n` long.
-    unsafe { Rows { m, x: a, panels: &b.panels, locate, store: Store::Replace(*epilogue) }.run(cx, c) }
+    unsafe {
+        Rows { places: Places::flat(m), x: a, panels: &b.panels, locate, store: Store::Replace(*epilogue) }
+            .run(cx, c)
+    }
 }
 
 /// `da += dc b^T`.
@@ -165,9 +168,10 @@ pub fn backward_kernel(cx: Cx<'_>, m: usize, k: usize, n: usize, a: &[f32], dc: 
     assert_eq!(a.len(), m * k, "a length");
     assert_eq!(db.len(), k * n, "db length");
     assert_eq!(dc.len(), m * n, "dc length");
-    let locate = |m: usize, _: usize, taps: &mut [usize]| {
+    let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
         taps[0] = m * k;
         m * n
     };
-    Outer { m, x: a, dy: dc, groups: 1, taps: 1, depth: k, width: n, locate }.run(cx, db);
+    Outer { places: Places::flat(m), x: a, dy: dc, groups: 1, taps: 1, depth: k, width: n, locate }
+        .run(cx, db);
 }

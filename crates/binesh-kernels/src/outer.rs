@@ -7,7 +7,7 @@ use crate::Cx;
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::tile::{PADDING, PANEL, PARALLEL_MACS, ROWS};
+use crate::tile::{PADDING, PANEL, PARALLEL_MACS, Place, Places, ROWS};
 
 /// Positions summed before a tile is added to `dw`. With `MAX_ROWS` and `MAX_COLUMNS` it keeps both copies
 /// (100 KB and 128 KB) in the second-level cache.
@@ -15,12 +15,12 @@ const MAX_POSITIONS: usize = 128;
 const MAX_ROWS: usize = 32 * ROWS;
 const MAX_COLUMNS: usize = 16 * PANEL;
 
-/// The sum of products. `locate(m, group, taps)` is that of the forward pass: it writes the offset into `x` at each
+/// The sum of products. `locate(place, group, taps)` is that of the forward pass: it writes the offset into `x` at each
 /// tap, or [`PADDING`], and returns the offset in `dy`.
 ///
 /// `dw: [taps * depth, groups * width]`
 pub(crate) struct Outer<'a, L> {
-    pub(crate) m: usize,
+    pub(crate) places: Places,
     pub(crate) x: &'a [f32],
     pub(crate) dy: &'a [f32],
     pub(crate) groups: usize,
@@ -32,14 +32,14 @@ pub(crate) struct Outer<'a, L> {
     pub(crate) locate: L,
 }
 
-impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
+impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
     pub(crate) fn run(&self, cx: Cx<'_>, dw: &mut [f32]) {
-        let rows = self.taps * self.depth;
+        let (m, rows) = (self.places.count(), self.taps * self.depth);
         assert_eq!(dw.len(), rows * self.groups * self.width, "dw length");
-        if self.m == 0 || dw.is_empty() {
+        if m == 0 || dw.is_empty() {
             return;
         }
-        let parallel = dw.len() * self.m >= PARALLEL_MACS && cx.threads.count() > 1;
+        let parallel = dw.len() * m >= PARALLEL_MACS && cx.threads.count() > 1;
         let wanted = if parallel { cx.threads.count() * 4 } else { 1 };
         let column_parts = self.width.div_ceil(MAX_COLUMNS);
         let columns = self.width.div_ceil(PANEL).div_ceil(column_parts) * PANEL;
@@ -61,8 +61,9 @@ impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
 
     /// Some rows and columns of `dw`, over all positions.
     fn part(&self, isa: Isa, group: usize, rows: Range<usize>, columns: Range<usize>, dw: SharedMut) {
-        let blocks = self.m.div_ceil(MAX_POSITIONS);
-        let positions = self.m.div_ceil(blocks);
+        let m = self.places.count();
+        let blocks = m.div_ceil(MAX_POSITIONS);
+        let positions = m.div_ceil(blocks);
         // An odd number of cache lines between rows, so that a column of `a` spreads over all cache sets.
         let stride = (rows.len().div_ceil(16) | 1) * 16;
         let panels = columns.len().div_ceil(PANEL);
@@ -71,11 +72,11 @@ impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
         let mut offsets = vec![PADDING; self.taps];
         let across = self.groups * self.width;
         let first = rows.start * across + group * self.width + columns.start;
-        for start in (0..self.m).step_by(positions) {
-            let count = positions.min(self.m - start);
-            for (i, a) in a.chunks_exact_mut(stride).take(count).enumerate() {
-                let at = (self.locate)(start + i, group, &mut offsets);
-                self.copy_seen(&offsets, rows.clone(), a);
+        for start in (0..m).step_by(positions) {
+            let count = positions.min(m - start);
+            self.places.each(start..start + count, |i, place| {
+                let at = (self.locate)(place, group, &mut offsets);
+                self.copy_seen(&offsets, rows.clone(), &mut a[i * stride..][..stride]);
                 let (whole, rest) = self.dy[at + columns.start..at + columns.end].as_chunks::<PANEL>();
                 for (panel, dy) in whole.iter().enumerate() {
                     b[(panel * count + i) * PANEL..][..PANEL].copy_from_slice(dy);
@@ -83,7 +84,7 @@ impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
                 if !rest.is_empty() {
                     b[(whole.len() * count + i) * PANEL..][..rest.len()].copy_from_slice(rest);
                 }
-            }
+            });
             let [rows, columns] = [rows.len(), columns.len()];
             isa.dispatch(Block { rows, columns, count, a: &a, stride, b: &b, dw, first, across });
         }

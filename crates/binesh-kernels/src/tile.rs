@@ -12,7 +12,7 @@ use std::ops::Range;
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::{Activation, Cx, Epilogue, Threads, activation};
+use crate::{Activation, Cx, Epilogue, activation};
 
 /// Output channels of a panel: two vectors.
 pub(crate) const PANEL: usize = 16;
@@ -50,9 +50,8 @@ pub(crate) struct Panels {
 impl Panels {
     /// `fill(group, tap, k, first, row)` writes the weights of the group's output channels `first..first + row.len()`.
     pub(crate) fn pack(
-        threads: Option<&Threads>,
         [groups, taps, depth, width]: [usize; 4],
-        fill: impl Fn(usize, usize, usize, usize, &mut [f32]) + Sync,
+        fill: impl Fn(usize, usize, usize, usize, &mut [f32]),
     ) -> Self {
         let (per_group, panel_len) = (width.div_ceil(PANEL), taps * depth * PANEL);
         let mut data = vec![0.0; groups * per_group * panel_len];
@@ -62,10 +61,33 @@ impl Panels {
                 fill(group, i / depth, i % depth, first, &mut row[..PANEL.min(width - first)]);
             }
         };
-        match threads {
-            Some(threads) => threads.run_chunks(&mut data, panel_len, panel),
-            None => data.chunks_exact_mut(panel_len.max(1)).enumerate().for_each(|(i, data)| panel(i, data)),
-        }
+        data.chunks_exact_mut(panel_len.max(1)).enumerate().for_each(|(i, data)| panel(i, data));
+        Self { data, groups, taps, depth, width }
+    }
+
+    /// Packs weights that lie the other way around: `start(group, tap, c)` is where the `depth` weights of the group's
+    /// output channel `c` begin in `w`.
+    pub(crate) fn pack_transposed(
+        cx: Cx<'_>,
+        [groups, taps, depth, width]: [usize; 4],
+        w: &[f32],
+        start: impl Fn(usize, usize, usize) -> usize + Sync,
+    ) -> Self {
+        let (per_group, panel_len) = (width.div_ceil(PANEL), taps * depth * PANEL);
+        let mut data = vec![0.0; groups * per_group * panel_len];
+        cx.threads.run_chunks(&mut data, panel_len, |i, panel| {
+            let (group, first) = (i / per_group, i % per_group * PANEL);
+            for (tap, panel) in panel.chunks_exact_mut(depth * PANEL).enumerate() {
+                for half in (0..PANEL.min(width - first)).step_by(8) {
+                    let count = (width - first - half).min(8);
+                    let rows = std::array::from_fn(|c| {
+                        let c = first + half + c.min(count - 1);
+                        &w[start(group, tap, c)..][..depth]
+                    });
+                    cx.isa.dispatch(Transpose { rows, count, to: &mut panel[half..] });
+                }
+            }
+        });
         Self { data, groups, taps, depth, width }
     }
 
@@ -90,23 +112,68 @@ pub(crate) enum Store<'a> {
     Add,
 }
 
-/// `y[out(m) + c] = sum over taps t and depth k of x[in(m, t) + k] * panel[t, k, c]`.
+/// The rows of a product: places in maps, counted through columns, then rows, then images.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) images: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+}
+
+/// (image, row, column)
+pub(crate) type Place = [usize; 3];
+
+impl Places {
+    /// `m` rows that have no further structure.
+    pub(crate) fn flat(m: usize) -> Self {
+        Self { images: 1, height: 1, width: m }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.images * self.height * self.width
+    }
+
+    /// The places with numbers `range`, in order. Divides once, where a division for each would cost more than the
+    /// products of a thin layer.
+    #[inline(always)]
+    pub(crate) fn each(&self, range: Range<usize>, mut f: impl FnMut(usize, Place)) {
+        if range.is_empty() {
+            return;
+        }
+        let m = range.start;
+        let [mut n, mut y, mut x] =
+            [m / self.width / self.height, m / self.width % self.height, m % self.width];
+        for i in 0..range.len() {
+            f(i, [n, y, x]);
+            x += 1;
+            if x == self.width {
+                (x, y) = (0, y + 1);
+                if y == self.height {
+                    (y, n) = (0, n + 1);
+                }
+            }
+        }
+    }
+}
+
+/// `y[out(m) + c] = sum over taps t and depth k of x[in(m, t) + k] * panel[t, k, c]` for every place `m`.
 ///
-/// `locate(m, group, taps)` writes the offset into `x` of row `m` at each tap, or [`PADDING`], and returns the
-/// offset of row `m` in `y`; offsets of different (m, group) must be at least `width` apart.
+/// `locate(place, group, taps)` writes the offset into `x` of a place at each tap, or [`PADDING`], and returns its
+/// offset in `y`; offsets of different (place, group) must be at least `width` apart.
 pub(crate) struct Rows<'a, L> {
-    pub(crate) m: usize,
+    pub(crate) places: Places,
     pub(crate) x: &'a [f32],
     pub(crate) panels: &'a Panels,
     pub(crate) locate: L,
     pub(crate) store: Store<'a>,
 }
 
-impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
+impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
     /// # Safety
     /// `locate` gives output offsets whose ranges of `width` values do not overlap.
     pub(crate) unsafe fn run(&self, cx: Cx<'_>, y: &mut [f32]) {
-        let Self { m, panels, .. } = *self;
+        let Self { places, panels, .. } = *self;
+        let m = places.count();
         if m == 0 || y.is_empty() {
             return;
         }
@@ -148,14 +215,15 @@ impl<L: Fn(usize, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         let mut table = vec![zeros.as_ptr(); tiles * taps * ROWS];
         let mut outputs = vec![0; rows.len()];
         let mut offsets = vec![PADDING; taps];
-        for (i, m) in rows.enumerate() {
-            outputs[i] = (self.locate)(m, group, &mut offsets);
+        self.places.each(rows, |i, place| {
+            outputs[i] = (self.locate)(place, group, &mut offsets);
+            let tile = &mut table[i / ROWS * taps * ROWS..][..taps * ROWS];
             for (tap, &offset) in offsets.iter().enumerate() {
                 if offset != PADDING {
-                    table[(i / ROWS * taps + tap) * ROWS + i % ROWS] = self.x[offset..][..depth].as_ptr();
+                    tile[tap * ROWS + i % ROWS] = self.x[offset..][..depth].as_ptr();
                 }
             }
-        }
+        });
         let all = self.panels;
         isa.dispatch(Block {
             isa,
@@ -277,13 +345,50 @@ impl Tile<'_> {
         // SAFETY: passed on; the panel holds `PANEL` weights for every tap and depth.
         let sums = unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel) };
         if self.width == PANEL {
+            self.rows_of_whole_panel::<S, R>(s, &sums);
+        } else {
+            self.rows_of_partial_panel::<S, R>(s, &sums);
+        }
+    }
+
+    #[inline(always)]
+    fn rows_of_whole_panel<S: Simd, const R: usize>(&self, s: S, sums: &[[S::V; 2]; R]) {
+        let Store::Replace(epilogue) = &self.store else {
             for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
                 // SAFETY: rows of different outputs do not overlap, and this task owns them.
                 let y = unsafe { self.y.slice(output + self.first, PANEL) };
-                self.finish(s, *row, output + self.first, y);
+                s.store_slice(s.add(s.load_slice(y), row[0]), y);
+                s.store_slice(s.add(s.load_slice(&y[8..]), row[1]), &mut y[8..]);
             }
-        } else {
-            self.rows_of_partial_panel::<S, R>(s, &sums);
+            return;
+        };
+        let bias = match epilogue.bias {
+            Some(bias) => {
+                let bias = &bias[self.channel..][..PANEL];
+                [s.load_slice(bias), s.load_slice(&bias[8..])]
+            }
+            None => [s.splat(0.0); 2],
+        };
+        // A rectifier, or limits that nothing exceeds: cheaper than a choice.
+        let (low, high) = match epilogue.activation {
+            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => (s.splat(0.0), s.splat(max)),
+            _ => (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY)),
+        };
+        for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
+            let at = output + self.first;
+            let mut row = [s.add(row[0], bias[0]), s.add(row[1], bias[1])];
+            if let Some(residual) = epilogue.residual {
+                let residual = &residual[at..][..PANEL];
+                row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
+            }
+            // SAFETY: rows of different outputs do not overlap, and this task owns them.
+            let y = unsafe { self.y.slice(at, PANEL) };
+            s.store_slice(s.min(high, s.max(low, row[0])), y);
+            s.store_slice(s.min(high, s.max(low, row[1])), &mut y[8..]);
+            match epilogue.activation {
+                None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
+                Some(f) => activation::in_place(self.isa, f, y),
+            }
         }
     }
 
@@ -311,34 +416,6 @@ impl Tile<'_> {
                     y.copy_from_slice(&all[..self.width]);
                 }
             }
-        }
-    }
-
-    /// Stores one row of a whole panel; `at` is its place in the output.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, s: S, mut row: [S::V; 2], at: usize, y: &mut [f32]) {
-        let Store::Replace(epilogue) = &self.store else {
-            s.store_slice(s.add(s.load_slice(y), row[0]), y);
-            s.store_slice(s.add(s.load_slice(&y[8..]), row[1]), &mut y[8..]);
-            return;
-        };
-        if let Some(bias) = epilogue.bias {
-            let bias = &bias[self.channel..][..PANEL];
-            row = [s.add(row[0], s.load_slice(bias)), s.add(row[1], s.load_slice(&bias[8..]))];
-        }
-        if let Some(residual) = epilogue.residual {
-            let residual = &residual[at..][..PANEL];
-            row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
-        }
-        if let Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) = epilogue.activation {
-            let (low, high) = (s.splat(0.0), s.splat(max));
-            row = [s.min(high, s.max(low, row[0])), s.min(high, s.max(low, row[1]))];
-        }
-        s.store_slice(row[0], y);
-        s.store_slice(row[1], &mut y[8..]);
-        match epilogue.activation {
-            None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
-            Some(f) => activation::in_place(self.isa, f, y),
         }
     }
 }
@@ -373,4 +450,36 @@ unsafe fn accumulate<S: Simd, const R: usize>(
         }
     }
     sums
+}
+
+/// `to[k * PANEL + c] = rows[c][k]` for the first `count` of eight rows.
+struct Transpose<'a> {
+    rows: [&'a [f32]; 8],
+    count: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { rows, count, to } = self;
+        let depth = rows[0].len();
+        let whole = if count == 8 { depth / 8 * 8 } else { 0 };
+        for k in (0..whole).step_by(8) {
+            let mut block = [s.splat(0.0); 8];
+            for (v, row) in block.iter_mut().zip(rows) {
+                *v = s.load_slice(&row[k..]);
+            }
+            for (i, v) in s.transpose(block).into_iter().enumerate() {
+                s.store_slice(v, &mut to[(k + i) * PANEL..]);
+            }
+        }
+        for k in whole..depth {
+            for (to, row) in to[k * PANEL..][..count].iter_mut().zip(rows) {
+                *to = row[k];
+            }
+        }
+    }
 }

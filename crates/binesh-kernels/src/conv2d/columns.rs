@@ -3,17 +3,13 @@
 //! of 16 channels empty.
 
 use super::Conv2d;
-use crate::tile::{Panels, Rows, Store};
+use crate::tile::{Panels, Place, Places, Rows, Store};
 use crate::{Cx, Epilogue};
 
 /// `dx += `, for one group.
 pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let sent = g.kh * g.kw * g.cin;
-    let panels = Panels::pack(Some(cx.threads), [1, 1, g.cout, sent], |_, _, co, first, row| {
-        for (i, to) in row.iter_mut().enumerate() {
-            *to = w[(first + i) * g.cout + co];
-        }
-    });
+    let panels = Panels::pack_transposed(cx, [1, 1, g.cout, sent], w, |_, _, row| row * g.cout);
     let (positions, image) = (g.ho * g.wo, g.h * g.w * g.cin);
     if image == 0 {
         return;
@@ -21,13 +17,16 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
     let mut columns = vec![0.0; positions * sent];
     for (n, dx) in dx.chunks_exact_mut(image).enumerate() {
         let dy = &dy[n * positions * g.cout..][..positions * g.cout];
-        let locate = |m: usize, _: usize, taps: &mut [usize]| {
+        let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
             taps[0] = m * g.cout;
             m * sent
         };
         let store = Store::Replace(Epilogue::default());
         // SAFETY: rows of `columns` are `sent` apart and `sent` long.
-        unsafe { Rows { m: positions, x: dy, panels: &panels, locate, store }.run(cx, &mut columns) }
+        unsafe {
+            Rows { places: Places::flat(positions), x: dy, panels: &panels, locate, store }
+                .run(cx, &mut columns)
+        }
         cx.threads.run_chunks(dx, g.w * g.cin, |iy, dx| {
             for ky in 0..g.kh {
                 if let Some(oy) = g.rows().source(g.ho, iy, ky) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Conv2d;
 use crate::outer::Outer;
-use crate::tile::{PADDING, Panels, Rows, Store};
+use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
 use crate::{Cx, Epilogue};
 
 /// Fewer input channels than this (a network's first layer) leave so little to do at each tap that turning to the next
@@ -31,7 +31,7 @@ pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
 pub(super) fn pack(g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
     let [_, _, depth, cog] = panel_shape(g);
-    Panels::pack(None, panel_shape(g), |group, tap, k, first, row| {
+    Panels::pack(panel_shape(g), |group, tap, k, first, row| {
         let channel = group * cog + first;
         row.copy_from_slice(&w[(tap * depth + k) * g.cout + channel..][..row.len()]);
         if let Some(scale) = scale {
@@ -51,14 +51,14 @@ pub(super) fn forward(
     let store = Store::Replace(*epilogue);
     let (g, x) = with_joined_taps(cx, g, x);
     // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
-    unsafe { Rows { m: g.n * g.ho * g.wo, x: &x, panels, locate: locate(&g), store }.run(cx, y) }
+    unsafe { Rows { places: outputs(&g), x: &x, panels, locate: locate(&g), store }.run(cx, y) }
 }
 
 /// `dw += ` the sum over output positions of what the filter saw times `dy`.
 pub(super) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let [groups, taps, depth, width] = panel_shape(g);
     let (g, x) = with_joined_taps(cx, g, x);
-    Outer { m: g.n * g.ho * g.wo, x: &x, dy, groups, taps, depth, width, locate: locate(&g) }.run(cx, dw);
+    Outer { places: outputs(&g), x: &x, dy, groups, taps, depth, width, locate: locate(&g) }.run(cx, dw);
 }
 
 /// If taps are joined: `x` with exactly the columns that some filter sees, and the geometry in which a row of the
@@ -77,14 +77,17 @@ fn with_joined_taps<'a>(cx: Cx<'_>, g: &Conv2d, x: &'a [f32]) -> (Conv2d, Cow<'a
     (Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, Cow::Owned(wide))
 }
 
-/// For output position `m` (over images, rows and columns) and a group: the offsets into `x` at each tap, and the
+fn outputs(g: &Conv2d) -> Places {
+    Places { images: g.n, height: g.ho, width: g.wo }
+}
+
+/// For an output position and a group: the offsets into `x` at each tap, and the
 /// offset into `y`.
-fn locate(g: &Conv2d) -> impl Fn(usize, usize, &mut [usize]) -> usize + Sync {
+fn locate(g: &Conv2d) -> impl Fn(Place, usize, &mut [usize]) -> usize + Sync {
     let g = *g;
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
     let (rows, columns) = (g.rows(), g.columns());
-    move |m: usize, group: usize, taps: &mut [usize]| {
-        let (ox, oy, n) = (m % g.wo, m / g.wo % g.ho, m / g.wo / g.ho);
+    move |[n, oy, ox]: Place, group: usize, taps: &mut [usize]| {
         for (ky, taps) in taps.chunks_exact_mut(g.kw).enumerate() {
             let row = rows.position(oy, ky).map(|iy| (n * g.h + iy) * g.w);
             for (kx, tap) in taps.iter_mut().enumerate() {
@@ -94,7 +97,7 @@ fn locate(g: &Conv2d) -> impl Fn(usize, usize, &mut [usize]) -> usize + Sync {
                 };
             }
         }
-        m * g.cout + group * cog
+        ((n * g.ho + oy) * g.wo + ox) * g.cout + group * cog
     }
 }
 
@@ -107,21 +110,13 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
         for px in &columns.phases() {
             let taps: Vec<_> =
                 py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
-            let panels = Panels::pack(
-                Some(cx.threads),
-                [g.groups, taps.len(), cog, cig],
-                |group, tap, co, first, row| {
-                    let (ky, kx) = taps[tap];
-                    let w = &w[((ky * g.kw + kx) * cig + first) * g.cout + group * cog + co..];
-                    for (i, to) in row.iter_mut().enumerate() {
-                        *to = w[i * g.cout];
-                    }
-                },
-            );
-            let locate = |m: usize, group: usize, offsets: &mut [usize]| {
-                let ix = px.first + m % px.count * g.stride[1];
-                let iy = py.first + m / px.count % py.count * g.stride[0];
-                let n = m / px.count / py.count;
+            let shape = [g.groups, taps.len(), cog, cig];
+            let panels = Panels::pack_transposed(cx, shape, w, |group, tap, ci| {
+                let (ky, kx) = taps[tap];
+                ((ky * g.kw + kx) * cig + ci) * g.cout + group * cog
+            });
+            let locate = |[n, y, x]: Place, group: usize, offsets: &mut [usize]| {
+                let (iy, ix) = (py.first + y * g.stride[0], px.first + x * g.stride[1]);
                 for (offset, &(ky, kx)) in offsets.iter_mut().zip(&taps) {
                     *offset = match (rows.source(g.ho, iy, ky), columns.source(g.wo, ix, kx)) {
                         (Some(oy), Some(ox)) => ((n * g.ho + oy) * g.wo + ox) * g.cout + group * cog,
@@ -130,9 +125,9 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
                 }
                 ((n * g.h + iy) * g.w + ix) * g.cin + group * cig
             };
-            let m = g.n * py.count * px.count;
+            let places = Places { images: g.n, height: py.count, width: px.count };
             // SAFETY: different (n, iy, ix, group) give disjoint ranges of `Cin/G` values.
-            unsafe { Rows { m, x: dy, panels: &panels, locate, store: Store::Add }.run(cx, dx) }
+            unsafe { Rows { places, x: dy, panels: &panels, locate, store: Store::Add }.run(cx, dx) }
         }
     }
 }

@@ -142,31 +142,32 @@ impl Kernel for Run<'_> {
         assert!(self.epilogue.and_then(|e| e.bias).is_none_or(|b| b.len() == self.channels), "bias length");
         let whole = self.count / POSITIONS * POSITIONS;
         for first in (0..whole).step_by(POSITIONS) {
-            self.positions::<S, POSITIONS>(s, first);
+            self.positions::<S, POSITIONS, 2>(s, first);
         }
         for first in whole..self.count {
-            self.positions::<S, 1>(s, first);
+            self.positions::<S, 1, 4>(s, first);
         }
     }
 }
 
 impl Run<'_> {
-    /// `P` positions from `first` on, over all channels.
+    /// `P` positions from `first` on, over all channels, `V` vectors at a time: enough sums that none waits for its
+    /// own last addition.
     #[inline(always)]
-    fn positions<S: Simd, const P: usize>(&mut self, s: S, first: usize) {
-        let pairs = self.channels / (2 * S::LANES) * (2 * S::LANES);
-        for c in (0..pairs).step_by(2 * S::LANES) {
-            // SAFETY: first + P <= count and c + 2 * LANES <= channels.
-            let sums = unsafe { self.sums::<S, P, 2>(s, first, c) };
-            for (p, sums) in sums.iter().enumerate() {
-                // SAFETY: as above.
-                unsafe {
-                    self.finish_whole(s, first + p, c, sums[0]);
-                    self.finish_whole(s, first + p, c + S::LANES, sums[1]);
+    fn positions<S: Simd, const P: usize, const V: usize>(&mut self, s: S, first: usize) {
+        let whole = self.channels / (V * S::LANES) * (V * S::LANES);
+        for c in (0..whole).step_by(V * S::LANES) {
+            // SAFETY: first + P <= count and c + V * LANES <= channels.
+            unsafe {
+                let sums = self.sums::<S, P, V>(s, first, c);
+                for (p, sums) in sums.iter().enumerate() {
+                    for (v, sum) in sums.iter().enumerate() {
+                        self.finish_whole(s, first + p, c + v * S::LANES, *sum);
+                    }
                 }
             }
         }
-        for c in (pairs..self.channels).step_by(S::LANES) {
+        for c in (whole..self.channels).step_by(S::LANES) {
             let end = (c + S::LANES).min(self.channels);
             if end - c == S::LANES {
                 // SAFETY: first + P <= count and c + LANES <= channels.

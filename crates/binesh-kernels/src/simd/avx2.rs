@@ -140,4 +140,42 @@ impl Simd for Avx2 {
             (_mm256_castsi256_ps(mantissa), _mm256_cvtepi32_ps(exponent))
         }
     }
+
+    #[inline(always)]
+    fn transpose(self, r: [__m256; 8]) -> [__m256; 8] {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            // Pairs of rows, then squares of four within each half, then the halves.
+            let p = [
+                _mm256_unpacklo_ps(r[0], r[1]),
+                _mm256_unpackhi_ps(r[0], r[1]),
+                _mm256_unpacklo_ps(r[2], r[3]),
+                _mm256_unpackhi_ps(r[2], r[3]),
+                _mm256_unpacklo_ps(r[4], r[5]),
+                _mm256_unpackhi_ps(r[4], r[5]),
+                _mm256_unpacklo_ps(r[6], r[7]),
+                _mm256_unpackhi_ps(r[6], r[7]),
+            ];
+            let q = [
+                _mm256_shuffle_ps::<0b01_00_01_00>(p[0], p[2]),
+                _mm256_shuffle_ps::<0b11_10_11_10>(p[0], p[2]),
+                _mm256_shuffle_ps::<0b01_00_01_00>(p[1], p[3]),
+                _mm256_shuffle_ps::<0b11_10_11_10>(p[1], p[3]),
+                _mm256_shuffle_ps::<0b01_00_01_00>(p[4], p[6]),
+                _mm256_shuffle_ps::<0b11_10_11_10>(p[4], p[6]),
+                _mm256_shuffle_ps::<0b01_00_01_00>(p[5], p[7]),
+                _mm256_shuffle_ps::<0b11_10_11_10>(p[5], p[7]),
+            ];
+            [
+                _mm256_permute2f128_ps::<0x20>(q[0], q[4]),
+                _mm256_permute2f128_ps::<0x20>(q[1], q[5]),
+                _mm256_permute2f128_ps::<0x20>(q[2], q[6]),
+                _mm256_permute2f128_ps::<0x20>(q[3], q[7]),
+                _mm256_permute2f128_ps::<0x31>(q[0], q[4]),
+                _mm256_permute2f128_ps::<0x31>(q[1], q[5]),
+                _mm256_permute2f128_ps::<0x31>(q[2], q[6]),
+                _mm256_permute2f128_ps::<0x31>(q[3], q[7]),
+            ]
+        }
+    }
 }

@@ -52,6 +52,9 @@ pub(crate) trait Simd: Copy {
     /// (m, e) with `a = m * 2^e`, `m` in [1, 2), for positive normal `a`.
     fn split(self, a: Self::V) -> (Self::V, Self::V);
 
+    /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
+    fn transpose(self, rows: [Self::V; 8]) -> [Self::V; 8];
+
     /// The first `LANES` values of `from`.
     #[inline(always)]
     fn load_slice(self, from: &[f32]) -> Self::V {

@@ -119,4 +119,9 @@ impl Simd for Scalar {
         let exponent = |i: usize| ((a[i].to_bits() >> 23) as i32 - 127) as f32;
         (each(mantissa), each(exponent))
     }
+
+    #[inline(always)]
+    fn transpose(self, rows: [V; 8]) -> [V; 8] {
+        std::array::from_fn(|i| each(|j| rows[j][i]))
+    }
 }
