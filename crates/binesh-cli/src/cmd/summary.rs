@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use binesh::formats::LoadReport;
 use binesh::report::summary::{Keras3Style, ModelKind, Note, Summary};
 use binesh::{Model, PreprocessingSource};
 use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use crate::args::{Common, WeightsArgs};
 use crate::cmd::Outcome;
@@ -57,10 +59,14 @@ enum Style {
 }
 
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
-    let (model, _) = args.weights.load(args.model.as_deref(), common)?;
-    let summary = summary(&model)?;
+    let (model, report) = args.weights.load(args.model.as_deref(), common)?;
+    let summary = summary(&model, report.as_ref())?;
     if common.json || args.style == Style::Json {
-        output::print_json(&summary.json())?;
+        let mut document = summary.json();
+        if let (Some(fields), Some(report)) = (document.as_object_mut(), &report) {
+            fields.insert("file".to_owned(), file(report));
+        }
+        output::print_json(&document)?;
         return Ok(Outcome::Done);
     }
     output::print(&match args.style {
@@ -83,7 +89,21 @@ fn terminal_columns() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(fallback, |(width, _)| usize::from(width.0))
 }
 
-fn summary(model: &Model) -> Result<Summary> {
+/// What happened to each tensor of the file.
+fn file(report: &LoadReport) -> Value {
+    let used = report.used.iter().map(|used| json!({ "tensor": used.tensor, "weight": used.weight }));
+    json!({
+        "format": report.format,
+        "version": report.version,
+        "used": used.collect::<Vec<_>>(),
+        "unused": report.unused,
+        "missing": report.missing,
+        "transposed": report.transposed,
+        "notes": report.notes,
+    })
+}
+
+fn summary(model: &Model, report: Option<&LoadReport>) -> Result<Summary> {
     let network = model.network();
     let kind = match network.kind {
         binesh::formats::Kind::Sequential => ModelKind::Sequential,
@@ -92,6 +112,12 @@ fn summary(model: &Model) -> Result<Summary> {
     let picture = model.picture_shape();
     let mut summary = Summary::of(&network.name, kind, &network.graph, &network.layers, &picture)
         .map_err(|error| binesh::Error::Plan(error.into()))?;
+    if let Some(report) = report {
+        let by = report.version.as_ref().map_or(String::new(), |version| format!(", written by {version}"));
+        let (used, unused) = (report.used.len(), report.unused.len());
+        let text = format!("{}{by}; {used} tensors used, {unused} not", report.format);
+        summary.notes.push(Note { label: "File".to_owned(), text });
+    }
     if let Some(known) = model.preprocessing() {
         let source = match &known.source {
             PreprocessingSource::File => "says the file".to_owned(),
