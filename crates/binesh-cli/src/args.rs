@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use binesh::core::{Isa, Runtime};
 use binesh::formats::{LoadCx, LoadReport};
 use binesh::image::{DecodeOptions, Interpolation, Picture, Preprocess, Scaling};
@@ -17,24 +17,37 @@ use crate::output;
 #[derive(Args, Debug)]
 pub(crate) struct Common {
     /// Threads to compute with [default: all]
-    #[arg(long, global = true, value_name = "N")]
-    pub(crate) threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", help_heading = "Global options", value_parser = threads)]
+    pub(crate) threads: Option<usize>,
 
     /// Write one JSON document to standard output instead of text (docs/json.md)
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 }
 
 impl Common {
     /// The runtime asked for; the variable `BINESH_ISA` forces an instruction set.
     pub(crate) fn runtime(&self) -> Result<Runtime> {
-        let threads =
-            self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
-        Ok(match std::env::var("BINESH_ISA") {
-            Ok(name) => Runtime::with_isa(threads, Isa::from_str(&name).context("BINESH_ISA")?),
-            Err(_) => Runtime::new(threads),
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = self.threads.unwrap_or_else(all);
+        Ok(match std::env::var_os("BINESH_ISA") {
+            Some(name) => {
+                let isa = Isa::from_str(&name.to_string_lossy()).context("BINESH_ISA")?;
+                Runtime::with_isa(threads, isa)
+            }
+            None => Runtime::new(threads),
         })
     }
+}
+
+/// The limit keeps a slip of the finger from bringing the machine to its knees.
+fn threads(text: &str) -> Result<usize, &'static str> {
+    count(text).ok().filter(|&n| n <= 1024).ok_or("not a whole number from 1 to 1024")
+}
+
+/// How many of something.
+pub(crate) fn count(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|&n| n > 0).ok_or("not a whole number from 1 on")
 }
 
 /// Which network.
@@ -52,12 +65,20 @@ pub(crate) struct ModelArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WeightsArgs {
     /// Weights-only file (.h5) for a model file that holds the architecture alone
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
 
     /// Input shape for a Sequential model saved without one: height,width,channels
-    #[arg(long, value_name = "H,W,C", value_delimiter = ',', num_args = 1)]
-    pub(crate) input_shape: Option<Vec<usize>>,
+    #[arg(long, value_name = "H,W,C", requires = "model", value_parser = extents)]
+    pub(crate) input_shape: Option<[usize; 3]>,
+}
+
+fn extents(text: &str) -> Result<[usize; 3], &'static str> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    let numbers = numbers.and_then(|numbers| numbers.try_into().ok());
+    numbers
+        .filter(|numbers: &[usize; 3]| !numbers.contains(&0))
+        .ok_or("three numbers from 1 on, as in 150,150,3")
 }
 
 /// What a model file does not say about its pictures.
@@ -116,16 +137,9 @@ impl WeightsArgs {
     pub(crate) fn load(&self, model: Option<&Path>, common: &Common) -> Result<(Model, Option<LoadReport>)> {
         let runtime = common.runtime()?;
         let Some(path) = model else {
-            if self.weights.is_some() || self.input_shape.is_some() {
-                bail!("`--weights` and `--input-shape` need a model file");
-            }
             return Ok((Model::embedded(runtime), None));
         };
-        let input_shape = match self.input_shape.as_deref() {
-            None => None,
-            Some([h, w, c]) => Some(vec![None, Some(*h), Some(*w), Some(*c)]),
-            Some(_) => bail!("`--input-shape` takes three numbers: height,width,channels"),
-        };
+        let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
         let cx = LoadCx { input_shape, ..LoadCx::default() };
         let (model, report) = Model::open(path, self.weights.as_deref(), &cx, runtime)?;
         report.notes.iter().for_each(|text| output::note(text));
@@ -143,10 +157,11 @@ impl PictureArgs {
     /// Applies the options; warns when the preprocessing is only a guess.
     pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
         if let Some(path) = &self.labels {
-            let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            model.set_labels(
-                text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
-            )?;
+            let file = || path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(file)?;
+            // Editors on Windows begin a file with a byte order mark.
+            let names = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty());
+            model.set_labels(names.map(str::to_owned).collect()).with_context(file)?;
         }
         let Some(known) = model.preprocessing() else { return Err(binesh::Error::NotAPictureModel.into()) };
         if self.scaling.is_none() && known.source == PreprocessingSource::Assumed {

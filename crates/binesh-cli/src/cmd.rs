@@ -21,13 +21,8 @@ use crate::output::{self, Progress};
 ///
 /// Loads networks that others trained, says what they see in a photo and where they see it, and shows every layer's
 /// view of it. Without a model file it uses the built-in EfficientNet-Lite0 (ImageNet, 1000 classes).
-///
-///   binesh predict cat.jpg                     what is in the photo
-///   binesh heatmap cat.jpg --out maps          where in the photo that is seen
-///   binesh activations cat.jpg --out layers    every channel of every layer for the photo
-///   binesh summary model.h5                    the network's layers, as Keras prints them
 #[derive(Parser, Debug)]
-#[command(name = "binesh", version, about, verbatim_doc_comment, arg_required_else_help = true)]
+#[command(name = "binesh", version, arg_required_else_help = true, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{ENVIRONMENT}"))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -35,6 +30,20 @@ pub(crate) struct Cli {
     #[command(flatten)]
     common: Common,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  binesh predict cat.jpg                     what is in the photo
+  binesh heatmap cat.jpg --out maps          where in the photo that is seen
+  binesh activations cat.jpg --out layers    every channel of every layer for the photo
+  binesh summary model.h5                    the network's layers, as Keras prints them";
+
+const ENVIRONMENT: &str = "\
+Environment:
+  BINESH_ISA    instruction set to compute with, `avx2` or `scalar` [default: the best this machine has]
+  NO_COLOR      any value: no colors in messages
+
+Exit codes: 0 done, 1 something failed and was reported, 2 the command line is wrong.";
 
 #[derive(Subcommand, Debug)]
 enum Verb {
@@ -63,7 +72,7 @@ impl Cli {
             Verb::Activations(args) => activations::run(args, &self.common),
             Verb::Heatmap(args) => heatmap::run(args, &self.common),
             Verb::Run(args) => run::run(args, &self.common),
-            Verb::Completions(args) => completions::run(args),
+            Verb::Completions(args) => completions::run(args, &self.common),
         }
     }
 }
@@ -110,8 +119,8 @@ impl<'a> Batches<'a> {
                     Ok(picture) => batch.push((path.as_path(), picture)),
                     Err(error) => {
                         progress.suspend(|| output::error(&error));
-                        failed
-                            .push(Failed { image: path.display().to_string(), error: format!("{error:#}") });
+                        let error = output::message(&error);
+                        failed.push(Failed { image: path.display().to_string(), error });
                     }
                 }
             }

@@ -26,9 +26,18 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|e| e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
+/// What went wrong, then why, on one line. Many messages already end with their cause, which is not said twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| match said {
+        said if said.is_empty() => cause,
+        said if said.ends_with(&cause) => said,
+        said => format!("{said}: {cause}"),
+    })
+}
+
 /// `error: ...`, and how to get out of it where that is known.
 pub(crate) fn error(error: &anyhow::Error) {
-    complain(&format!("error: {}", line(&format!("{error:#}"))));
+    complain(&format!("error: {}", line(&message(error))));
     let hint = error.chain().find_map(|e| e.downcast_ref::<binesh::Error>()?.hint());
     if let Some(hint) = hint {
         complain(&format!("\nhint: {}", line(&hint)));

@@ -68,6 +68,8 @@ pub enum Error {
     NoClass {
         /// As asked for.
         name: String,
+        /// How many classes there are.
+        classes: usize,
         /// Existing names that are similar, best first.
         similar: Vec<String>,
     },
@@ -98,7 +100,16 @@ impl Error {
             Error::Format(error) => error.hint().map(str::to_owned),
             Error::NoLayer { similar, .. } | Error::NoClass { similar, .. } if !similar.is_empty() => {
                 let quoted: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
-                Some(format!("did you mean {}?", quoted.join(" or ")))
+                let (last, others) = quoted.split_last()?;
+                let others = if others.is_empty() { String::new() } else { format!("{} or ", others.join(", ")) };
+                Some(format!("did you mean {others}{last}?"))
+            }
+            Error::NoLayer { .. } => Some("`binesh summary --expand-nested` lists the layers".to_owned()),
+            Error::NoClass { classes, .. } => {
+                Some(format!("classes have the numbers 0 to {}, and names if the model has them", classes - 1))
+            }
+            Error::Input(InputError::NoValue { .. }) => {
+                Some("a file of the architecture alone needs a file of weights, `--weights`".to_owned())
             }
             Error::OnlyWeights { .. } => {
                 Some("give the architecture as the model (`model.to_json()` in Keras) and this file with `--weights`".to_owned())

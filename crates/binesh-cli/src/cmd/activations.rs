@@ -4,7 +4,7 @@ use std::fs::create_dir_all;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use binesh::Model;
 use binesh::core::NodeId;
 use binesh::formats::npy::NpzWriter;
@@ -22,11 +22,11 @@ use crate::output::{self, Progress};
 ///
 /// Writes a picture per layer, all its channels in a grid, 16 to a row, and index.html, which shows them all with their
 /// shapes, their share of zeros and how sparseness grows with depth.
-///
-///   binesh activations cat.jpg --out layers
-///   binesh activations -m model.h5 cat.jpg --out layers --layer conv2d_1 --channel 3 --channel 7
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  binesh activations cat.jpg --out layers
+  binesh activations -m model.h5 cat.jpg --out layers --layer conv2d_1 --channel 3 --channel 7")]
 pub(crate) struct Args {
     /// Picture
     #[arg(value_name = "IMAGE")]
@@ -80,6 +80,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let nodes = nodes(&model, &args.layer)?;
     let picture = open_picture(&args.image, &DecodeOptions::default())?;
     let layers = activations(&model, &picture, &nodes)?;
+    check_channels(args, &layers)?;
     create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
 
     let progress = Progress::new(layers.len(), "layers");
@@ -113,7 +114,24 @@ fn nodes(model: &Model, names: &[String]) -> Result<Vec<NodeId>> {
         let dims = model.graph().dims(node);
         if dims.len() == 4 { Ok(node) } else { Err(binesh::Error::not_a_map(model.graph(), node).into()) }
     };
-    names.iter().map(node).collect()
+    let nodes: Vec<NodeId> = names.iter().map(node).collect::<Result<_>>()?;
+    let first = |(index, node): &(usize, &NodeId)| !nodes[..*index].contains(node);
+    Ok(nodes.iter().enumerate().filter(first).map(|(_, node)| *node).collect())
+}
+
+/// Each layer asked for has the channels asked for; asked of all layers, a channel is shown where there is one.
+fn check_channels(args: &Args, layers: &[LayerActivation]) -> Result<()> {
+    let channels = |layer: &LayerActivation| layer.values.shape().dims()[3];
+    for &channel in &args.channel {
+        let lacking = layers.iter().find(|layer| channel >= channels(layer));
+        if let (Some(layer), false) = (lacking, args.layer.is_empty()) {
+            let (name, c) = (&layer.name, channels(layer));
+            bail!("layer `{name}` has no channel {channel}: it has {c}, numbered from 0");
+        }
+        let most = layers.iter().map(channels).max().unwrap_or(0);
+        ensure!(channel < most, "no layer has a channel {channel}: the widest has {most}, numbered from 0");
+    }
+    Ok(())
 }
 
 fn write_layer(args: &Args, number: usize, layer: &LayerActivation) -> Result<Layer> {
@@ -131,17 +149,7 @@ fn write_layer(args: &Args, number: usize, layer: &LayerActivation) -> Result<La
     if args.channel.is_empty() {
         write(format!("{number:03}_{name}.png"), &grid(values, [h, w, c], &GridStyle::default()))?;
     }
-    for &channel in &args.channel {
-        // Asked of all layers, a channel is shown where there is one.
-        if channel >= c && args.layer.is_empty() {
-            continue;
-        }
-        ensure!(
-            channel < c,
-            "layer `{}` has {c} channels, 0 to {}, and no channel {channel}",
-            layer.name,
-            c - 1
-        );
+    for &channel in args.channel.iter().filter(|channel| **channel < c) {
         let alone: Vec<f32> = values.iter().skip(channel).step_by(c).copied().collect();
         let side = GridStyle::default().min_side;
         write(format!("{number:03}_{name}_channel{channel}.png"), &matshow(&alone, [h, w], side))?;

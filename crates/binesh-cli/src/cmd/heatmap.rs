@@ -22,11 +22,11 @@ use crate::output;
 ///
 /// Writes for each picture the map over the picture and the map alone. A network with one sigmoid unit gets a map for
 /// each of its two classes.
-///
-///   binesh heatmap cat.jpg --out maps
-///   binesh heatmap -m vgg16.h5 elephants.jpg --out maps --class African_elephant --mode book --npy
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  binesh heatmap cat.jpg --out maps
+  binesh heatmap -m vgg16.h5 elephants.jpg --out maps --class African_elephant --mode book --npy")]
 pub(crate) struct Args {
     /// Pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, recognized by content
     #[arg(required = true, value_name = "IMAGE")]
@@ -210,7 +210,8 @@ fn text(entry: &Entry) -> String {
     text
 }
 
-/// Names of result files, each used once: `a/cat.jpg` and `b/cat.png` become `cat` and `cat-2`.
+/// Names of result files, each used once: `a/cat.jpg` and `b/cat.png` become `cat` and `cat-2`. So do `cat.jpg` and
+/// `Cat.png`, which are one name to some file systems.
 #[derive(Default)]
 struct Names {
     used: HashSet<String>,
@@ -220,9 +221,11 @@ impl Names {
     fn unique(&mut self, path: &Path) -> String {
         let stem = path.file_stem().map_or("picture".to_owned(), |stem| stem.to_string_lossy().into_owned());
         let numbered = (2..).map(|n| format!("{stem}-{n}"));
-        let name = std::iter::once(stem.clone()).chain(numbered).find(|name| !self.used.contains(name));
+        let name = std::iter::once(stem.clone())
+            .chain(numbered)
+            .find(|name| !self.used.contains(&name.to_lowercase()));
         let name = name.expect("the numbers do not end");
-        self.used.insert(name.clone());
+        self.used.insert(name.to_lowercase());
         name
     }
 }

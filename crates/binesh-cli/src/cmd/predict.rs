@@ -6,16 +6,16 @@ use anyhow::Result;
 use binesh::image::DecodeOptions;
 use serde::Serialize;
 
-use crate::args::{Common, ModelArgs, PictureArgs};
+use crate::args::{Common, ModelArgs, PictureArgs, count};
 use crate::cmd::{Batches, Failed, Outcome};
 use crate::output;
 
 /// Say what is in pictures: the most probable classes
-///
-///   binesh predict cat.jpg dog.png
-///   binesh predict -m model.h5 --labels names.txt photos/*.jpg --json
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  binesh predict cat.jpg dog.png
+  binesh predict -m model.h5 --labels names.txt photos/*.jpg --json")]
 pub(crate) struct Args {
     /// Pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, recognized by content
     #[arg(required = true, value_name = "IMAGE")]
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     picture: PictureArgs,
 
     /// How many classes to show
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = count)]
     top: usize,
 }
 

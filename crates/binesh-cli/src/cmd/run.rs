@@ -18,12 +18,12 @@ use crate::output;
 /// Run a network on raw arrays: NumPy files in and out, no preprocessing
 ///
 /// Arrays are float32 in the model's own layout, channels last: [N, H, W, C].
-///
-///   binesh run -m model.h5 --input x.npy --output y.npz
-///   binesh run -m model.h5 --input x.npy --output y.npz --layer block5_conv3 \
-///       --grad-of predictions:386 --wrt block5_conv3 --wrt input_1
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  binesh run -m model.h5 --input x.npy --output y.npz
+  binesh run -m model.h5 --input x.npy --output y.npz --layer block5_conv3 \\
+      --grad-of predictions:386 --wrt block5_conv3 --wrt input_1")]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -120,6 +120,13 @@ fn inputs(model: &Model, given: &[String]) -> Result<Vec<Tensor>> {
         let next = arrays.iter().position(Option::is_none);
         let (position, path) = match (named, next) {
             (Some(named), _) => named,
+            // A file's own name may hold `=`.
+            (None, _) if text.contains('=') && !Path::new(text).exists() => {
+                bail!(
+                    "`{text}`: no such file, and no such input; the model's inputs: `{}`",
+                    names.join("`, `")
+                )
+            }
             (None, Some(next)) => (next, text.as_str()),
             (None, None) => bail!("the model has {} inputs: `{}`", names.len(), names.join("`, `")),
         };
@@ -155,8 +162,11 @@ fn wanted(model: &Model, layers: &[String]) -> Result<Vec<(String, NodeId)>> {
     Ok(graph.outputs().iter().map(|&id| (graph.node(id).name.clone(), id)).collect())
 }
 
+/// The nodes of these names; a name given twice counts once, because it is a key.
 fn named(model: &Model, names: &[String]) -> Result<Vec<(String, NodeId)>> {
-    names.iter().map(|name| Ok((name.clone(), model.find_node(name)?))).collect()
+    let first = |(index, name): &(usize, &String)| !names[..*index].contains(name);
+    let distinct = names.iter().enumerate().filter(first);
+    distinct.map(|(_, name)| Ok((name.clone(), model.find_node(name)?))).collect()
 }
 
 /// `LAYER[:INDEX]`

@@ -14,11 +14,11 @@ use crate::cmd::Outcome;
 use crate::output;
 
 /// Print a network's layers, output shapes and parameters, as Keras does
-///
-///   binesh summary model.h5
-///   binesh summary model.keras --expand-nested --show-trainable --costs
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "\
+Examples:
+  binesh summary model.h5
+  binesh summary model.keras --expand-nested --show-trainable --costs")]
 pub(crate) struct Args {
     /// Model file [default: the built-in EfficientNet-Lite0]
     #[arg(value_name = "MODEL")]

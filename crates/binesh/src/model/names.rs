@@ -34,6 +34,7 @@ impl Model {
         };
         exact.or_else(index).or_else(part).ok_or_else(|| Error::NoClass {
             name: name.to_owned(),
+            classes,
             similar: similar(name, labels.iter().map(String::as_str)),
         })
     }
@@ -44,8 +45,13 @@ fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> 
     let wanted = name.to_lowercase();
     let score = |other: &str| {
         let last = other.rsplit('/').next().unwrap_or(other).to_lowercase();
-        let contains = last.contains(&wanted) && !wanted.is_empty();
-        strsim::jaro_winkler(&wanted, &last).max(if contains { 0.95 } else { 0.0 })
+        let holds = match () {
+            () if wanted.is_empty() => 0.0,
+            () if last.split([' ', '_', '-']).any(|word| word == wanted) => 0.97,
+            () if last.contains(&wanted) => 0.95,
+            () => 0.0,
+        };
+        strsim::jaro_winkler(&wanted, &last).max(holds)
     };
     let mut scored: Vec<(f64, &str)> =
         known.map(|other| (score(other), other)).filter(|(s, _)| *s > 0.75).collect();

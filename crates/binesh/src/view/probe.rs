@@ -57,10 +57,11 @@ impl<'m> Probe<'m> {
         if model.graph().dims(layer).len() != 4 {
             return Err(Error::not_a_map(model.graph(), layer));
         }
+        let classes = head.classes();
         if let Target::Class(class) = target
-            && class >= head.classes()
+            && class >= classes
         {
-            return Err(Error::NoClass { name: class.to_string(), similar: Vec::new() });
+            return Err(Error::NoClass { name: class.to_string(), classes, similar: Vec::new() });
         }
         let mut probe = Probe { model, head, layer, target, score, session: None };
         probe.session(1)?;
