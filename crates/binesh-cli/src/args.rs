@@ -81,25 +81,44 @@ fn extents(text: &str) -> Result<[usize; 3], &'static str> {
         .ok_or("three numbers from 1 on, as in 150,150,3")
 }
 
+/// Which network, to be asked about pictures.
+#[derive(Args, Debug)]
+pub(crate) struct PictureModelArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+impl PictureModelArgs {
+    /// Loads the network and applies what the user says of its pictures.
+    pub(crate) fn load(&self, common: &Common) -> Result<Model> {
+        let mut model = self.model.load(common)?;
+        self.picture.apply(&mut model)?;
+        Ok(model)
+    }
+}
+
 /// What a model file does not say about its pictures.
 #[derive(Args, Debug)]
-pub(crate) struct PictureArgs {
+struct PictureArgs {
     /// Class names, one a line, in the order of the outputs
     #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
+    labels: Option<PathBuf>,
 
     /// How pixel values are scaled, where the model file does not say
     #[arg(long, value_name = "MODE")]
-    pub(crate) scaling: Option<ScalingMode>,
+    scaling: Option<ScalingMode>,
 
     /// How pictures are resized [default: as the model file says, else bicubic]
     #[arg(long, value_name = "FILTER")]
-    pub(crate) interpolation: Option<Filter>,
+    interpolation: Option<Filter>,
 }
 
 /// PIL's filters, as Keras's `load_img` names them, and TensorFlow's.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Filter {
+enum Filter {
     Nearest,
     Bilinear,
     Bicubic,
@@ -112,7 +131,7 @@ pub(crate) enum Filter {
 
 /// The modes of Keras's `preprocess_input`, and the two of the book.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum ScalingMode {
+enum ScalingMode {
     /// 0 to 255, as they are
     None,
     /// x / 255
@@ -155,7 +174,7 @@ impl WeightsArgs {
 
 impl PictureArgs {
     /// Applies the options; warns when the preprocessing is only a guess.
-    pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
+    fn apply(&self, model: &mut Model) -> Result<()> {
         if let Some(path) = &self.labels {
             let file = || path.display().to_string();
             let text = std::fs::read_to_string(path).with_context(file)?;

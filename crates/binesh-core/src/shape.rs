@@ -163,6 +163,15 @@ impl Window {
             .ok_or_else(|| ShapeError::new("window is too large"))
     }
 
+    /// Checks a kernel's extent against the window's.
+    pub(crate) fn check_kernel(&self, [kh, kw]: [usize; 2]) -> Result<(), ShapeError> {
+        if [kh, kw] == self.size {
+            return Ok(());
+        }
+        let [h, w] = self.size;
+        Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {h}x{w}")))
+    }
+
     /// Lays the window over an input `[H, W]`.
     pub fn place(&self, input: [usize; 2]) -> Result<Placed, ShapeError> {
         let mut placed = Placed { output: [0; 2], before: [0; 2] };

@@ -14,7 +14,7 @@ use binesh::view::{LayerActivation, activations, map_layers};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::args::{Common, ModelArgs, PictureArgs, open_picture};
+use crate::args::{Common, PictureModelArgs, open_picture};
 use crate::cmd::Outcome;
 use crate::output::{self, Progress};
 
@@ -33,10 +33,7 @@ pub(crate) struct Args {
     image: PathBuf,
 
     #[command(flatten)]
-    model: ModelArgs,
-
-    #[command(flatten)]
-    picture: PictureArgs,
+    model: PictureModelArgs,
 
     /// Folder to write to; made if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -75,8 +72,7 @@ struct Layer {
 }
 
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
-    let mut model = args.model.load(common)?;
-    args.picture.apply(&mut model)?;
+    let model = args.model.load(common)?;
     let nodes = nodes(&model, &args.layer)?;
     let picture = open_picture(&args.image, &DecodeOptions::default())?;
     let layers = activations(&model, &picture, &nodes)?;

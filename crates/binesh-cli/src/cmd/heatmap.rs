@@ -14,7 +14,7 @@ use binesh::{HeadKind, Model};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::args::{Common, ModelArgs, PictureArgs};
+use crate::args::{Common, PictureModelArgs};
 use crate::cmd::{Batches, Failed, Outcome};
 use crate::output;
 
@@ -33,10 +33,7 @@ pub(crate) struct Args {
     images: Vec<PathBuf>,
 
     #[command(flatten)]
-    model: ModelArgs,
-
-    #[command(flatten)]
-    picture: PictureArgs,
+    model: PictureModelArgs,
 
     /// Folder to write to; made if it does not exist
     #[arg(long, value_name = "DIR")]
@@ -98,7 +95,6 @@ struct Entry {
 
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let mut model = args.model.load(common)?;
-    args.picture.apply(&mut model)?;
     let mut options = DecodeOptions::default();
     if args.mode == Mode::Book {
         let known = model.preprocessing().ok_or(binesh::Error::NotAPictureModel)?.preprocess.clone();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use binesh::image::DecodeOptions;
 use serde::Serialize;
 
-use crate::args::{Common, ModelArgs, PictureArgs, count};
+use crate::args::{Common, PictureModelArgs, count};
 use crate::cmd::{Batches, Failed, Outcome};
 use crate::output;
 
@@ -22,10 +22,7 @@ pub(crate) struct Args {
     images: Vec<PathBuf>,
 
     #[command(flatten)]
-    model: ModelArgs,
-
-    #[command(flatten)]
-    picture: PictureArgs,
+    model: PictureModelArgs,
 
     /// How many classes to show
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = count)]
@@ -54,8 +51,7 @@ struct Class {
 }
 
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
-    let mut model = args.model.load(common)?;
-    args.picture.apply(&mut model)?;
+    let model = args.model.load(common)?;
     let mut entries = Vec::new();
     let failed = Batches::new(&args.images, DecodeOptions::default()).each(|batch| {
         let (paths, pictures): (Vec<_>, Vec<_>) = batch.into_iter().unzip();

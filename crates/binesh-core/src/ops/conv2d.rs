@@ -24,10 +24,7 @@ impl Conv2d {
         let [n, h, width, cin] = x.axes("N, H, W, C")?;
         let [kh, kw, per_group, cout] = w.axes("Kh, Kw, C / G, O")?;
         let groups = self.groups;
-        if [kh, kw] != self.window.size {
-            let [eh, ew] = self.window.size;
-            return Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {eh}x{ew}")));
-        }
+        self.window.check_kernel([kh, kw])?;
         if groups == 0 || !cin.is_multiple_of(groups) || !cout.is_multiple_of(groups) || cout == 0 {
             let text = format!("{cin} input and {cout} output channels do not divide into {groups} groups");
             return Err(ShapeError::new(text));

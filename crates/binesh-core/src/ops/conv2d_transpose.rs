@@ -27,10 +27,7 @@ impl Conv2dTranspose {
     fn geometry(&self, x: &Shape, w: &Shape) -> Result<conv2d::Conv2d, ShapeError> {
         let [n, h, width, c] = x.axes("N, H, W, C")?;
         let [kh, kw, out, channels] = w.axes("Kh, Kw, O, C")?;
-        if [kh, kw] != self.window.size {
-            let [eh, ew] = self.window.size;
-            return Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {eh}x{ew}")));
-        }
+        self.window.check_kernel([kh, kw])?;
         if channels != c {
             return Err(ShapeError::new(format!("input has {c} channels but the kernel expects {channels}")));
         }

@@ -20,10 +20,7 @@ impl DepthwiseConv2d {
     fn geometry(&self, x: &Shape, w: &Shape) -> Result<depthwise::Depthwise, ShapeError> {
         let [n, h, width, c] = x.axes("N, H, W, C")?;
         let [kh, kw, channels, multiplier] = w.axes("Kh, Kw, C, M")?;
-        if [kh, kw] != self.window.size {
-            let [eh, ew] = self.window.size;
-            return Err(ShapeError::new(format!("the kernel is {kh}x{kw} but the layer says {eh}x{ew}")));
-        }
+        self.window.check_kernel([kh, kw])?;
         if channels != c {
             return Err(ShapeError::new(format!("input has {c} channels but the kernel expects {channels}")));
         }

@@ -22,12 +22,12 @@ impl Operator for Identity {
         Ok(inputs[0].clone())
     }
 
-    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
-        output.data().copy_from_slice(inputs[0].data());
+    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        super::pass(inputs, output);
     }
 
     fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
-        super::pass_on(dy, dx);
+        super::pass_back(dy, dx);
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
