@@ -2,6 +2,7 @@
 
 use crate::Cx;
 use crate::threads::GRAIN;
+use crate::window::product;
 
 /// `y = x` with its axes reordered: axis `i` of `y` is axis `perm[i]` of `x`. The gradient is the permutation by
 /// the inverse.
@@ -146,8 +147,8 @@ impl Border {
 
     fn check(&self, inner: usize, outer: usize) {
         let [h, w] = self.outer();
-        assert_eq!(inner, self.n * self.h * self.w * self.c, "length of the inner map");
-        assert_eq!(outer, self.n * h * w * self.c, "length of the outer map");
+        assert_eq!(inner, product([self.n, self.h, self.w, self.c]), "length of the inner map");
+        assert_eq!(outer, product([self.n, h, w, self.c]), "length of the outer map");
     }
 
     /// Where inner row `row` (over all images) begins in the outer map.

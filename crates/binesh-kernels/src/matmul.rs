@@ -4,6 +4,7 @@ use crate::outer::Outer;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Store};
+use crate::window::product;
 use crate::{Cx, Epilogue};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
@@ -24,7 +25,7 @@ impl PackedMatrix {
 /// # Shapes
 /// `b: [K, N]`, `scale: [N]`
 pub fn pack(k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatrix {
-    assert_eq!(b.len(), k * n, "b length");
+    assert_eq!(b.len(), product([k, n]), "b length");
     if let Some(scale) = scale {
         assert_eq!(scale.len(), n, "scale length");
     }
@@ -52,9 +53,9 @@ pub fn forward(
     c: &mut [f32],
     epilogue: &Epilogue<'_>,
 ) {
-    assert_eq!(a.len(), m * k, "a length");
+    assert_eq!(a.len(), product([m, k]), "a length");
     assert_eq!([b.panels.depth, b.panels.width], [k, n], "b packed for another shape");
-    assert_eq!(c.len(), m * n, "c length");
+    assert_eq!(c.len(), product([m, n]), "c length");
     epilogue.check(n, c.len());
     let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
         taps[0] = m * k;
@@ -72,9 +73,9 @@ pub fn forward(
 /// # Shapes
 /// `dc: [M, N]`, `b: [K, N]`, `da: [M, K]`
 pub fn backward_input(cx: Cx<'_>, m: usize, k: usize, n: usize, dc: &[f32], b: &[f32], da: &mut [f32]) {
-    assert_eq!(da.len(), m * k, "da length");
-    assert_eq!(b.len(), k * n, "b length");
-    assert_eq!(dc.len(), m * n, "dc length");
+    assert_eq!(da.len(), product([m, k]), "da length");
+    assert_eq!(b.len(), product([k, n]), "b length");
+    assert_eq!(dc.len(), product([m, n]), "dc length");
     if da.is_empty() || n == 0 {
         return;
     }
@@ -165,9 +166,9 @@ impl Dots<'_> {
 /// # Shapes
 /// `a: [M, K]`, `dc: [M, N]`, `db: [K, N]`
 pub fn backward_kernel(cx: Cx<'_>, m: usize, k: usize, n: usize, a: &[f32], dc: &[f32], db: &mut [f32]) {
-    assert_eq!(a.len(), m * k, "a length");
-    assert_eq!(db.len(), k * n, "db length");
-    assert_eq!(dc.len(), m * n, "dc length");
+    assert_eq!(a.len(), product([m, k]), "a length");
+    assert_eq!(db.len(), product([k, n]), "db length");
+    assert_eq!(dc.len(), product([m, n]), "dc length");
     let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
         taps[0] = m * k;
         m * n

@@ -1,6 +1,7 @@
 //! Resizing of maps with half-pixel centres, as `tf.image.resize` without antialiasing and Keras `UpSampling2D`.
 
 use crate::Cx;
+use crate::window::product;
 
 /// Sizes of a resize.
 ///
@@ -27,8 +28,8 @@ struct Tap {
 
 impl Resize {
     fn check(&self, x: usize, y: usize) {
-        assert_eq!(x, self.n * self.h * self.w * self.c, "x length");
-        assert_eq!(y, self.n * self.ho * self.wo * self.c, "y length");
+        assert_eq!(x, product([self.n, self.h, self.w, self.c]), "x length");
+        assert_eq!(y, product([self.n, self.ho, self.wo, self.c]), "y length");
         assert!(y == 0 || x > 0, "nothing to resize from");
     }
 

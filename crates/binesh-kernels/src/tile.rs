@@ -288,6 +288,7 @@ impl Block<'_> {
             depth: all.depth,
             panel: all.panel(self.group, panel),
             outputs: &outputs[tile * ROWS..outputs.len().min((tile + 1) * ROWS)],
+            next: &outputs[outputs.len().min((tile + 1) * ROWS)..outputs.len().min((tile + 2) * ROWS)],
             first: panel * PANEL,
             channel: self.group * all.width + panel * PANEL,
             width: (all.width - panel * PANEL).min(PANEL),
@@ -306,6 +307,8 @@ struct Tile<'a> {
     panel: &'a [f32],
     /// Where each row begins in `y`, before `first` is added.
     outputs: &'a [usize],
+    /// The same for the tile after this one, whose output is fetched while this one is computed.
+    next: &'a [usize],
     /// First output channel within the group, and overall.
     first: usize,
     channel: usize,
@@ -338,27 +341,28 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn rows<S: Simd, const R: usize>(&self, s: S) {
         if self.width == PANEL {
-            for &output in &self.outputs[..R] {
+            for &output in self.next {
                 s.prefetch(self.y.at(output + self.first));
             }
         }
+        let mut sums = [[0.0; PANEL]; R];
         // SAFETY: passed on; the panel holds `PANEL` weights for every tap and depth.
-        let sums = unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel) };
+        unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel, &mut sums) };
         if self.width == PANEL {
-            self.rows_of_whole_panel::<S, R>(s, &sums);
+            self.rows_of_whole_panel(s, &sums);
         } else {
-            self.rows_of_partial_panel::<S, R>(s, &sums);
+            self.rows_of_partial_panel(&sums);
         }
     }
 
     #[inline(always)]
-    fn rows_of_whole_panel<S: Simd, const R: usize>(&self, s: S, sums: &[[S::V; 2]; R]) {
+    fn rows_of_whole_panel<S: Simd>(&self, s: S, sums: &[[f32; PANEL]]) {
         let Store::Replace(epilogue) = &self.store else {
-            for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
+            for (row, &output) in sums.iter().zip(self.outputs) {
                 // SAFETY: rows of different outputs do not overlap, and this task owns them.
                 let y = unsafe { self.y.slice(output + self.first, PANEL) };
-                s.store_slice(s.add(s.load_slice(y), row[0]), y);
-                s.store_slice(s.add(s.load_slice(&y[8..]), row[1]), &mut y[8..]);
+                s.store_slice(s.add(s.load_slice(y), s.load_slice(row)), y);
+                s.store_slice(s.add(s.load_slice(&y[8..]), s.load_slice(&row[8..])), &mut y[8..]);
             }
             return;
         };
@@ -374,9 +378,9 @@ impl Tile<'_> {
             Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => (s.splat(0.0), s.splat(max)),
             _ => (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY)),
         };
-        for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
+        for (row, &output) in sums.iter().zip(self.outputs) {
             let at = output + self.first;
-            let mut row = [s.add(row[0], bias[0]), s.add(row[1], bias[1])];
+            let mut row = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
             if let Some(residual) = epilogue.residual {
                 let residual = &residual[at..][..PANEL];
                 row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
@@ -392,12 +396,10 @@ impl Tile<'_> {
         }
     }
 
-    #[inline(always)]
-    fn rows_of_partial_panel<S: Simd, const R: usize>(&self, s: S, sums: &[[S::V; 2]; R]) {
-        for (row, &output) in sums.iter().zip(&self.outputs[..R]) {
-            let mut all = [0.0; PANEL];
-            s.store_slice(row[0], &mut all);
-            s.store_slice(row[1], &mut all[8..]);
+    /// Apart from the rest, so that the code of whole panels stays small.
+    #[inline(never)]
+    fn rows_of_partial_panel(&self, sums: &[[f32; PANEL]]) {
+        for (&(mut all), &output) in sums.iter().zip(self.outputs) {
             // SAFETY: rows of different outputs do not overlap, and this task owns them.
             let y = unsafe { self.y.slice(output + self.first, self.width) };
             match &self.store {
@@ -420,7 +422,8 @@ impl Tile<'_> {
     }
 }
 
-/// The product of `R` rows with a panel.
+/// The product of `R` rows with a panel. It leaves the sums in memory, because what follows indexes them, and an array
+/// that is indexed by a variable anywhere is kept out of registers everywhere.
 ///
 /// # Safety
 /// For every tap, the first `R` of `ROWS` pointers lead to `depth` values.
@@ -430,26 +433,32 @@ unsafe fn accumulate<S: Simd, const R: usize>(
     rows: &[*const f32],
     depth: usize,
     panel: &[f32],
-) -> [[S::V; 2]; R] {
+    to: &mut [[f32; PANEL]; R],
+) {
     const { assert!(2 * S::LANES == PANEL) }
     assert_eq!(panel.len(), rows.len() / ROWS * depth * PANEL);
     let mut sums = [[s.splat(0.0); 2]; R];
     let mut b = panel.as_ptr();
     for rows in rows.chunks_exact(ROWS) {
-        let rows: [*const f32; R] = std::array::from_fn(|r| rows[r]);
+        let mut a = [rows[0]; R];
+        a.copy_from_slice(&rows[..R]);
         for k in 0..depth {
             // SAFETY: k < depth; the panel has PANEL values for each of `taps * depth` steps, asserted above.
             unsafe {
                 let (b0, b1) = (s.load(b), s.load(b.add(S::LANES)));
                 b = b.add(PANEL);
                 for r in 0..R {
-                    let a = s.splat(*rows[r].add(k));
-                    sums[r] = [s.mul_add(a, b0, sums[r][0]), s.mul_add(a, b1, sums[r][1])];
+                    let a = s.splat(*a[r].add(k));
+                    sums[r][0] = s.mul_add(a, b0, sums[r][0]);
+                    sums[r][1] = s.mul_add(a, b1, sums[r][1]);
                 }
             }
         }
     }
-    sums
+    for r in 0..R {
+        s.store_slice(sums[r][0], &mut to[r]);
+        s.store_slice(sums[r][1], &mut to[r][8..]);
+    }
 }
 
 /// `to[k * PANEL + c] = rows[c][k]` for the first `count` of eight rows.

@@ -1,5 +1,11 @@
 //! Window arithmetic, stated once: which input positions a window of a convolution or pooling touches.
 
+/// Number of values of an array of these sizes. Panics on overflow: a wrapped product could pass for the right length.
+#[track_caller]
+pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
+    sizes.into_iter().try_fold(1usize, usize::checked_mul).expect("sizes overflow")
+}
+
 /// One spatial axis of a sliding window.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {

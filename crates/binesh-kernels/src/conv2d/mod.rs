@@ -5,7 +5,7 @@ mod columns;
 mod direct;
 
 use crate::tile::Panels;
-use crate::window::Axis;
+use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
 
 /// Sizes of a convolution.
@@ -38,17 +38,17 @@ pub struct Conv2d {
 impl Conv2d {
     /// Values in `x`.
     pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.cin
+        product([self.n, self.h, self.w, self.cin])
     }
 
     /// Values in `y`.
     pub fn y_len(&self) -> usize {
-        self.n * self.ho * self.wo * self.cout
+        product([self.n, self.ho, self.wo, self.cout])
     }
 
     /// Values in the kernel.
     pub fn kernel_len(&self) -> usize {
-        self.kh * self.kw * (self.cin / self.groups) * self.cout
+        product([self.kh, self.kw, self.cin / self.groups, self.cout])
     }
 
     /// Multiply-adds of one forward pass, padding included.

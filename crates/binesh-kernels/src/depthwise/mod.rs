@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use lines::{Line, Lines};
 
-use crate::window::Axis;
+use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
 
 /// Sizes of a depthwise convolution.
@@ -39,17 +39,17 @@ pub struct Depthwise {
 impl Depthwise {
     /// Values in `x`.
     pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.c
+        product([self.n, self.h, self.w, self.c])
     }
 
     /// Values in `y`.
     pub fn y_len(&self) -> usize {
-        self.n * self.ho * self.wo * self.c * self.multiplier
+        product([self.n, self.ho, self.wo, self.c, self.multiplier])
     }
 
     /// Values in the kernel.
     pub fn kernel_len(&self) -> usize {
-        self.kh * self.kw * self.c * self.multiplier
+        product([self.kh, self.kw, self.c, self.multiplier])
     }
 
     fn rows(&self) -> Axis {

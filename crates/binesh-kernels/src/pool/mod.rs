@@ -5,7 +5,7 @@ mod windows;
 use windows::Mode;
 
 use crate::Cx;
-use crate::window::Axis;
+use crate::window::{Axis, product};
 
 /// Sizes of a pooling.
 ///
@@ -36,12 +36,12 @@ pub struct Pool {
 impl Pool {
     /// Values in `x`.
     pub fn x_len(&self) -> usize {
-        self.n * self.h * self.w * self.c
+        product([self.n, self.h, self.w, self.c])
     }
 
     /// Values in `y`.
     pub fn y_len(&self) -> usize {
-        self.n * self.ho * self.wo * self.c
+        product([self.n, self.ho, self.wo, self.c])
     }
 
     fn rows(&self) -> Axis {
@@ -122,7 +122,7 @@ pub fn average_backward(cx: Cx<'_>, geom: &Pool, dy: &[f32], dx: &mut [f32]) {
 /// # Shapes
 /// `x: [N, HW, C]`, `y: [N, C]`
 pub fn global_average_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), n * hw * c, "x length");
+    assert_eq!(x.len(), product([n, hw, c]), "x length");
     assert_eq!(y.len(), n * c, "y length");
     let factor = 1.0 / hw.max(1) as f32;
     cx.threads.run_chunks(y, c.max(1), |n, y| {
@@ -141,7 +141,7 @@ pub fn global_average_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f3
 /// # Shapes
 /// `dy: [N, C]`, `dx: [N, HW, C]`
 pub fn global_average_backward(cx: Cx<'_>, n: usize, hw: usize, c: usize, dy: &[f32], dx: &mut [f32]) {
-    assert_eq!(dx.len(), n * hw * c, "dx length");
+    assert_eq!(dx.len(), product([n, hw, c]), "dx length");
     assert_eq!(dy.len(), n * c, "dy length");
     let factor = 1.0 / hw.max(1) as f32;
     cx.threads.run_chunks(dx, (hw * c).max(1), |n, dx| {

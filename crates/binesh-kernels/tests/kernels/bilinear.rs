@@ -232,6 +232,44 @@ fn enough_rows_for_several_blocks() {
     check_matmul(211, 9, 35);
 }
 
+/// Above a million multiply-adds the work is shared out.
+#[test]
+fn enough_work_for_several_threads() {
+    check_conv(same(1, [14, 12], [32, 33], [3, 3], 1));
+    check_conv(Conv2d { groups: 2, ..same(1, [23, 25], [24, 40], [3, 3], 1) });
+    check_conv(same(2, [33, 31], [3, 24], [5, 5], 2));
+    check_matmul(64, 128, 160);
+    check_matmul(1, 1100, 1000);
+}
+
+#[test]
+fn a_picture_alone_equals_itself_in_a_batch() {
+    let g = same(5, [7, 9], [20, 40], [3, 3], 1);
+    let (x, w) = (values(g.x_len(), 1), values(g.kernel_len(), 2));
+    let one = Conv2d { n: 1, ..g };
+    let packed = conv2d::pack(&g, &w, None);
+    check_everywhere(&[0.0], 1e-9, |cx| {
+        let (mut all, mut alone) = (vec![0.0; g.y_len()], vec![0.0; one.y_len()]);
+        conv2d::forward(cx, &g, &x, &packed, &mut all, &Epilogue::default());
+        for (x, y) in x.chunks_exact(one.x_len()).zip(all.chunks_exact(one.y_len())) {
+            conv2d::forward(cx, &one, x, &packed, &mut alone, &Epilogue::default());
+            assert_eq!(alone, y);
+        }
+        vec![0.0]
+    });
+    let (a, b) = (values(7 * 50, 1), values(50 * 30, 2));
+    let packed = matmul::pack(50, 30, &b, None);
+    check_everywhere(&[0.0], 1e-9, |cx| {
+        let (mut all, mut alone) = (vec![0.0; 7 * 30], vec![0.0; 30]);
+        matmul::forward(cx, 7, 50, 30, &a, &packed, &mut all, &Epilogue::default());
+        for (a, c) in a.chunks_exact(50).zip(all.chunks_exact(30)) {
+            matmul::forward(cx, 1, 50, 30, a, &packed, &mut alone, &Epilogue::default());
+            assert_eq!(alone, c);
+        }
+        vec![0.0]
+    });
+}
+
 #[test]
 fn windows_wholly_in_the_padding() {
     check_conv(Conv2d { ho: 9, wo: 8, pad: [4, 3], ..same(1, [3, 3], [4, 5], [2, 2], 1) });
@@ -258,6 +296,7 @@ fn typical_depthwise() {
     check_depthwise(Depthwise { kh: 5, kw: 5, pad: [2, 2], c: 16, ..g });
     check_depthwise(Depthwise { dilation: [2, 2], pad: [2, 2], c: 8, ..g });
     check_depthwise(Depthwise { multiplier: 3, c: 7, ..g });
+    check_depthwise(Depthwise { h: 41, w: 43, ho: 41, wo: 43, ..g });
 }
 
 #[test]
