@@ -160,7 +160,8 @@ impl WeightsArgs {
         };
         let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
         let cx = LoadCx { input_shape, ..LoadCx::default() };
-        let (model, report) = Model::open(path, self.weights.as_deref(), &cx, runtime)?;
+        let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
+        let (model, report) = output::waiting(&format!("loading {}", path.display()), open)?;
         report.notes.iter().for_each(|text| output::note(text));
         if let Some(first) = report.unused.first() {
             output::warn(&format!(

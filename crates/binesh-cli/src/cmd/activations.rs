@@ -75,7 +75,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let model = args.model.load(common)?;
     let nodes = nodes(&model, &args.layer)?;
     let picture = open_picture(&args.image, &DecodeOptions::default())?;
-    let layers = activations(&model, &picture, &nodes)?;
+    let layers = output::waiting("running the network", || activations(&model, &picture, &nodes))?;
     check_channels(args, &layers)?;
     create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
 

@@ -65,6 +65,9 @@ enum Mode {
     Book,
 }
 
+/// Rows or columns at which a map says little about where.
+const COARSE: usize = 4;
+
 /// The document of `--json`.
 #[derive(Serialize)]
 struct Report {
@@ -112,6 +115,13 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     if !common.json {
         output::print(&format!("layer `{layer}`, map {}x{}\n", map_size[0], map_size[1]))?;
+    }
+
+    if map_size[0].max(map_size[1]) <= COARSE {
+        output::note(&format!(
+            "a {}x{} map is coarse; `--layer` looks from another layer",
+            map_size[0], map_size[1]
+        ));
     }
 
     let method = &METHODS[0];

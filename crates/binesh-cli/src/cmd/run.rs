@@ -77,7 +77,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().clone()).collect();
     let mut session = model.session(&shapes, &want, grads)?;
     let given = used(&model, &session, &inputs);
-    session.run(model.params(), &given).map_err(binesh::Error::from)?;
+    output::waiting("running the network", || session.run(model.params(), &given))
+        .map_err(binesh::Error::from)?;
 
     let mut archive = NpzWriter::new(Cursor::new(Vec::new()));
     let mut arrays = Vec::new();
