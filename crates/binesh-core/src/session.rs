@@ -48,6 +48,7 @@ pub struct Session {
     slots: Vec<Vec<f32>>,
     packed: PackedWeights,
     grads: Vec<Option<Vec<f32>>>,
+    spare: backward::Spare,
     has_run: bool,
 }
 
@@ -56,7 +57,15 @@ impl Session {
     pub fn new(plan: Plan, runtime: Runtime) -> Session {
         let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
         let grads = vec![None; plan.shapes.len()];
-        Session { plan, runtime, slots, packed: PackedWeights::default(), grads, has_run: false }
+        Session {
+            plan,
+            runtime,
+            slots,
+            packed: PackedWeights::default(),
+            grads,
+            spare: backward::Spare::default(),
+            has_run: false,
+        }
     }
 
     /// The plan it runs.

@@ -17,6 +17,22 @@ pub struct Activate {
     pub function: Activation,
 }
 
+impl Activate {
+    /// What the derivative is told by. The commonest functions tell it by their value alone, so that their input need
+    /// not be kept: where a relu gave more than 0 its input was the same.
+    fn told_by(&self) -> Keeps {
+        match self.function {
+            Activation::Relu { slope, threshold, .. } if slope >= 0.0 && threshold == 0.0 => Keeps::Output,
+            Activation::Elu { alpha } if alpha >= 0.0 => Keeps::Output,
+            Activation::Selu | Activation::Sigmoid | Activation::Tanh | Activation::Exp => Keeps::Output,
+            Activation::Silu | Activation::Sqrt | Activation::Rsqrt | Activation::Reciprocal => {
+                Keeps::InputsAndOutput
+            }
+            _ => Keeps::Inputs,
+        }
+    }
+}
+
 impl Operator for Activate {
     fn name(&self) -> &'static str {
         self.function.name()
@@ -32,7 +48,13 @@ impl Operator for Activate {
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        let (x, y, dx) = (at.input(0).data(), at.output().data(), dx.data());
+        let dx = dx.data();
+        // Where one of the two is not kept, it is not looked at and the other stands in.
+        let (x, y) = match self.told_by() {
+            Keeps::Output => (at.output().data(), at.output().data()),
+            Keeps::Inputs => (at.input(0).data(), at.input(0).data()),
+            _ => (at.input(0).data(), at.output().data()),
+        };
         let rectifier = matches!(self.function, Activation::Relu { .. });
         match at.rule {
             ReluRule::Guided if rectifier => {
@@ -45,7 +67,7 @@ impl Operator for Activate {
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
-        Keeps::InputsAndOutput
+        self.told_by()
     }
 }
 

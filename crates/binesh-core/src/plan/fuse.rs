@@ -86,7 +86,7 @@ impl Fusion<'_> {
         let mut inside = Vec::new();
         while let Some(next) = self.only_reader(fused.output).filter(|&next| !taken(next)) {
             match &self.graph.node(next).op {
-                Op::BatchNorm(_) if fused.output == anchor && self.folds(next, anchor) => {
+                Op::BatchNorm(_) if self.folds(next, anchor) => {
                     fused.batch_norm = Some(next);
                 }
                 Op::Binary(binary) if binary.op == BinaryOp::Add && fused.residual.is_none() => {
@@ -127,6 +127,6 @@ impl Fusion<'_> {
         let inputs = &self.graph.node(add).inputs;
         let other = if inputs[0] == chain { inputs[1] } else { inputs[0] };
         let same = self.shapes[other.index()] == self.shapes[chain.index()];
-        (same && other != chain && !is_weight(self.graph, other)).then_some(other)
+        (same && !is_weight(self.graph, other)).then_some(other)
     }
 }

@@ -267,6 +267,22 @@ fn memory_is_used_again() {
     assert_eq!(plan(Grads::None).peak_bytes(), 4 * 16 * (2 + 2));
 }
 
+/// What no gradient reads is overwritten also where gradients are asked for: a rectifier is told by its output.
+#[test]
+fn the_input_of_a_rectifier_is_not_kept() {
+    let mut graph = Graph::default();
+    let x = graph.add("x", Input::image(4, 4, 1), &[]).unwrap();
+    let mut y = x;
+    for i in 0..5 {
+        y = graph.add(format!("moved{i}"), Identity, &[y]).unwrap();
+        y = graph.add(format!("y{i}"), Activate { function: Activation::RELU }, &[y]).unwrap();
+    }
+    let inputs = [(x, Shape::from([1, 4, 4, 1]))];
+    let spec = PlanSpec { inputs: &inputs, want: &[y], grads: Grads::Wrt(&[x]) };
+    let plan = Plan::new(&Arc::new(graph), spec).unwrap();
+    assert_eq!(plan.peak_bytes(), 4 * 16 * (1 + 5 + 1), "the input, five outputs, one in between");
+}
+
 /// One convolution over an input whose size is free.
 fn free() -> (Arc<Graph>, NodeId, NodeId) {
     let mut graph = Graph::default();

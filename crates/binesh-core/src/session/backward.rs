@@ -11,12 +11,13 @@ use crate::tensor::{Tensor, View, ViewMut};
 /// Fills `session.grads` for the plan's `wrt`; all other gradients are dropped as soon as they were passed on.
 pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tensor)], rule: ReluRule) {
     let plan = &session.plan;
-    session.grads.iter_mut().for_each(|grad| *grad = None);
+    session.spare.0.extend(session.grads.iter_mut().filter_map(Option::take));
     for id in plan.wrt.iter() {
-        session.grads[id.index()] = Some(vec![0.0; plan.shape(*id).len()]);
+        let grad = &mut session.grads[id.index()];
+        grad.get_or_insert_with(|| session.spare.zeros(plan.shape(*id).len()));
     }
     for (id, seed) in seeds.iter().filter(|(id, _)| plan.flow.active[id.index()]) {
-        let grad = session.grads[id.index()].get_or_insert_with(|| vec![0.0; seed.data().len()]);
+        let grad = session.grads[id.index()].get_or_insert_with(|| session.spare.zeros(seed.data().len()));
         grad.iter_mut().zip(seed.data()).for_each(|(g, s)| *g += s);
     }
     let walk: Vec<NodeId> = plan.graph.ids().filter(|id| plan.flow.differentiated[id.index()]).collect();
@@ -26,12 +27,14 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
         node(session, params, id, &d_output, rule);
         if session.plan.wrt.contains(&id) {
             session.grads[id.index()] = Some(d_output);
+        } else {
+            session.spare.0.push(d_output);
         }
     }
 }
 
 fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], rule: ReluRule) {
-    let Session { plan, runtime, slots, grads, .. } = session;
+    let Session { plan, runtime, slots, grads, spare, .. } = session;
     let node = plan.graph.node(id);
     let operator = node.op.operator();
     let wanted = plan.flow.wanted(node);
@@ -47,11 +50,10 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
     // A node that reads one value twice gets a buffer for each, summed afterwards.
     let mut buffers: Vec<Option<Vec<f32>>> = Vec::with_capacity(node.inputs.len());
     for (position, input) in node.inputs.iter().enumerate() {
-        let zeros = || vec![0.0; plan.shape(*input).len()];
         let first = !node.inputs[..position].contains(input);
         buffers.push(wanted[position].then(|| {
             let taken = if first { grads[input.index()].take() } else { None };
-            taken.unwrap_or_else(zeros)
+            taken.unwrap_or_else(|| spare.zeros(plan.shape(*input).len()))
         }));
     }
     let mut d_inputs: Vec<Option<ViewMut<'_>>> = buffers
@@ -64,8 +66,29 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
     for (input, buffer) in node.inputs.iter().zip(buffers) {
         let Some(buffer) = buffer else { continue };
         match &mut grads[input.index()] {
-            Some(sum) => sum.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b),
+            Some(sum) => {
+                sum.iter_mut().zip(&buffer).for_each(|(s, b)| *s += b);
+                spare.0.push(buffer);
+            }
             empty => *empty = Some(buffer),
         }
+    }
+}
+
+/// Buffers of gradients that were passed on, for the next ones: fresh memory costs a fault for every page.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Vec<f32>>);
+
+impl Spare {
+    /// Zeros in the tightest buffer that holds them, else in the largest one grown, else in a new one.
+    fn zeros(&mut self, len: usize) -> Vec<f32> {
+        let fits = self.0.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
+        let best = (fits.min_by_key(|(_, buffer)| buffer.capacity()))
+            .or_else(|| self.0.iter().enumerate().max_by_key(|(_, buffer)| buffer.capacity()))
+            .map(|(at, _)| at);
+        let mut buffer = best.map(|at| self.0.swap_remove(at)).unwrap_or_default();
+        buffer.clear();
+        buffer.resize(len, 0.0);
+        buffer
     }
 }
