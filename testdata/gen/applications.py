@@ -2,15 +2,21 @@
 
 keras.applications with random weights, ten classes and small pictures, the four-block convnet of the chapter and its
 VGG16 base with a head. Keras 3 writes `.keras`, Keras 2.15 writes `.h5`; goldens are as in `golden.py`, batch 1.
+
+The arrays are those of the same model in float64, so that a comparison measures one engine's rounding and not two.
+A gradient jumps where rounding moves a value across the kink of a ReLU or to another maximum; of thousands of such
+values in a deep network some always are that near. `noise` in `io.json` is how far the float64 gradients move when the
+input changes in the fifth digit, which moves deep layers about as much as float32 does.
 """
 
+import json
 import pathlib
 import sys
 import time
 
 import numpy as np
 
-from golden import KERAS, children, golden, images, is_model, keras, randomise, rng
+from golden import KERAS, children, golden, images, is_model, keras, randomise, rng, run, write
 
 A = keras.applications
 L = keras.layers
@@ -91,6 +97,38 @@ def application(name):
     return function(weights=None, input_shape=(side, side, 3), classes=10)
 
 
+def in_float64(model):
+    """The same model with float64 weights and arithmetic. Sets Keras's default type, which `make` sets back."""
+    keras.backend.set_floatx("float64")
+    custom = {c: getattr(A.convnext, c, None) for c in ("LayerScale", "StochasticDepth")}
+    if KERAS == 2:
+        from keras.src.applications import convnext, inception_resnet_v2
+
+        custom = {c: getattr(convnext, c) for c in custom}
+        custom["CustomScaleLayer"] = inception_resnet_v2.CustomScaleLayer
+    twin = keras.models.model_from_json(model.to_json().replace("float32", "float64"), custom_objects=custom)
+    twin.set_weights(model.get_weights())
+    for layer in twin.layers:
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+    return twin
+
+
+def gradients(model, x, name):
+    arrays, _ = run(model, [x], rng(name))
+    return {k: v.astype("float64") for k, v in arrays.items() if k.startswith("grad/")}
+
+
+def noise(twin, x, name, runs=4):
+    """Per gradient: its largest change when the input changes in the fifth digit, relative to its magnitude."""
+    r = rng(name + "/noise")
+    exact, worst = gradients(twin, x.astype("float64"), name), {}
+    for _ in range(runs):
+        for k, v in gradients(twin, x * (1 + 1e-5 * r.normal(size=x.shape)), name).items():
+            worst[k] = max(worst.get(k, 0), float(np.abs(v - exact[k]).max() / np.abs(exact[k]).max()))
+    return worst
+
+
 def make(root, name):
     start = time.time()
     keras.backend.clear_session()
@@ -103,7 +141,13 @@ def make(root, name):
     calibrate(model, images(name + "/calibrate", 8, side, side, 3, low=low, high=high), r)
     files = ("model.h5",) if KERAS == 2 else ("model.keras",)
     x = images(name, 1, side, side, 3, low=low, high=high)
-    arrays = golden(f"keras{KERAS}_{name}", model, [x], files, root=root, random=False)
+    full = f"keras{KERAS}_{name}"
+    golden(full, model, [x], files, root=root, random=False)
+    twin = in_float64(model)
+    arrays, _ = run(twin, [x.astype("float64")], rng(full))
+    about = json.loads((root / full / "io.json").read_text())
+    write(root / full, arrays, about | {"noise": noise(twin, x, full)})
+    keras.backend.set_floatx("float32")
     sizes = [float(np.abs(v).max()) for k, v in arrays.items() if k.startswith("layer/")]
     print(f"  layers {len(sizes)}, largest {max(sizes):.3g}, smallest {min(sizes):.3g}, "
           f"output {arrays['output/0'].ravel()[:4]}, {time.time() - start:.0f} s", flush=True)

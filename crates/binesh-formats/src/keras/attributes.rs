@@ -71,6 +71,9 @@ impl<'a> Attrs<'a> {
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         let (name, value) = self.map.get_key_value(name)?;
         self.read.borrow_mut().insert(name);
+        // Keras 2 wraps tuples now and then.
+        let tuple = value.get("class_name").and_then(Value::as_str) == Some("__tuple__");
+        let value = if tuple { value.get("items")? } else { value };
         Some(value).filter(|v| !v.is_null())
     }
 
@@ -231,11 +234,14 @@ pub(super) fn number(v: &Value) -> Option<f32> {
     }
 }
 
-/// `{"class_name": "__numpy__", "config": {"value": ...}}` and its kin.
+/// `{"class_name": "__numpy__", "config": {"value": ...}}` and its kin; `{"type": "ndarray", "value": ...}` of Keras 2.
 pub(super) fn unwrap(v: &Value) -> Option<&Value> {
-    matches!(v.get("class_name")?.as_str()?, "__numpy__" | "__tensor__" | "__eager_tensor__" | "__tuple__")
-        .then(|| v.pointer("/config/value").or_else(|| v.get("items")))
-        .flatten()
+    match v.get("class_name").and_then(Value::as_str) {
+        Some("__numpy__" | "__tensor__" | "__eager_tensor__") => v.pointer("/config/value"),
+        Some("__tuple__") => v.get("items"),
+        Some(_) => None,
+        None => v.get("value").filter(|_| v.get("type").is_some()),
+    }
 }
 
 /// A whole number; JSON of old Keras has `3.0` where 3 is meant.
@@ -266,5 +272,60 @@ pub(super) fn flatten(v: &Value, to: &mut Vec<f32>) -> Option<()> {
             to.push(number(v)?);
             Some(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attributes(value: &Value) -> Attributes {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn numbers_are_read_in_every_wrapping() {
+        let map = attributes(&json!({
+            "plain": 6,
+            "ndarray": {"type": "ndarray", "value": 6.0},
+            "numpy": {"class_name": "__numpy__", "config": {"value": [6.0], "dtype": "float32"}},
+            "size": {"class_name": "__tuple__", "items": [3, 4]},
+            "float": 3.0,
+        }));
+        let at = Attrs::new(&map);
+        for name in ["plain", "ndarray", "numpy"] {
+            assert_eq!(at.f32(name, 0.0).unwrap(), 6.0, "{name}");
+        }
+        assert_eq!(at.pair("size").unwrap(), Some([3, 4]));
+        assert_eq!(at.usize("float").unwrap(), 3);
+        assert_eq!(at.f32("absent", 0.5).unwrap(), 0.5);
+    }
+
+    #[test]
+    fn what_nobody_read_is_refused_unless_it_cannot_matter() {
+        let map = attributes(&json!({
+            "name": "c", "kernel_initializer": {"class_name": "Zeros"}, "new_flag": false, "new_option": null, "gating": "soft"
+        }));
+        let at = Attrs::new(&map);
+        assert_eq!(at.finish().unwrap_err().to_string(), "attribute `gating` = `soft` is not supported");
+        at.ignore(&["gating"]);
+        at.finish().unwrap();
+    }
+
+    #[test]
+    fn sides_of_all_spellings() {
+        let map = attributes(
+            &json!({"one": 2, "two": [1, 2], "four": [[1, 2], [3, 4]], "keras1": [1, 2, 3, 4], "bad": [1]}),
+        );
+        let at = Attrs::new(&map);
+        assert_eq!(at.sides("one", 0).unwrap(), [[2, 2], [2, 2]]);
+        assert_eq!(at.sides("two", 0).unwrap(), [[1, 1], [2, 2]]);
+        assert_eq!(at.sides("four", 0).unwrap(), [[1, 2], [3, 4]]);
+        assert_eq!(at.sides("keras1", 0).unwrap(), [[1, 2], [3, 4]]);
+        assert_eq!(at.sides("absent", 1).unwrap(), [[1, 1], [1, 1]]);
+        let want = "attribute `bad` = `[1]` is not the widths of four sides";
+        assert_eq!(at.sides("bad", 0).unwrap_err().to_string(), want);
     }
 }

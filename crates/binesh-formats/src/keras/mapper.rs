@@ -235,7 +235,7 @@ impl Mapper {
         if by_name.len() != model.layers.len() {
             return Err(FormatError::malformed("two layers of one model have the same name"));
         }
-        let order = order(model, &by_name, outputs)?;
+        let order = order(model, &frame.path, &by_name, outputs)?;
         let rows: Vec<(LayerId, usize)> =
             model.layers.iter().map(|layer| self.reserve(frame, layer, layer.calls.len().max(1))).collect();
         let mut values = Values::new();
@@ -464,6 +464,7 @@ impl Order {
 /// Sorts the calls so that each comes after those it depends on, as near to the file's order as that allows.
 fn order(
     model: &ModelConfig,
+    path: &str,
     by_name: &HashMap<&str, usize>,
     outputs: &[TensorRef],
 ) -> Result<Order, FormatError> {
@@ -484,7 +485,7 @@ fn order(
     let mut wakes: HashMap<(usize, usize), Vec<(usize, usize)>> = HashMap::new();
     let mut ready = BinaryHeap::new();
     for (i, layer) in model.layers.iter().enumerate() {
-        let place = |e: FormatError| e.in_layer(&layer.name, &layer.class);
+        let place = |e: FormatError| e.in_layer(&format!("{path}{}", layer.name), &layer.class);
         for c in 0..n_calls(layer) {
             let sources = layer.calls.get(c).map(config::Call::tensors).unwrap_or_default();
             let mut needs = HashSet::new();
@@ -524,7 +525,8 @@ fn order(
     match waits.keys().min() {
         Some(&(stuck, _)) => {
             let layer = &model.layers[stuck];
-            Err(FormatError::malformed("depends on its own output").in_layer(&layer.name, &layer.class))
+            let path = format!("{path}{}", layer.name);
+            Err(FormatError::malformed("depends on its own output").in_layer(&path, &layer.class))
         }
         None => Ok(order),
     }
