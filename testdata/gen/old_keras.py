@@ -99,9 +99,10 @@ def golden(name, model, shapes, notes=""):
     folder = os.path.join(ROOT, name)
     os.makedirs(folder, exist_ok=True)
     model.save(os.path.join(folder, "model.h5"))
-    model.save_weights(os.path.join(folder, "legacy_weights.h5"))
-    with open(os.path.join(folder, "model.json"), "w") as f:
-        f.write(model.to_json())
+    if name.endswith("functional"):
+        model.save_weights(os.path.join(folder, "legacy_weights.h5"))
+        with open(os.path.join(folder, "model.json"), "w") as f:
+            f.write(model.to_json())
 
     values = [r.normal(size=s).astype("float32") for s in shapes]
     outputs = evaluate(model.outputs, model.inputs, values)
@@ -128,7 +129,7 @@ def golden(name, model, shapes, notes=""):
         "python": sys.version.split()[0],
         "backend": backend,
         "ordering": ORDER,
-        "files": ["model.h5", "legacy_weights.h5", "model.json"],
+        "files": sorted(f for f in os.listdir(folder) if not f.startswith("io.")),
         "parameters": int(model.count_params()),
         "inputs": [{"name": t.name.split(":")[0], "shape": list(s)} for t, s in zip(model.inputs, shapes)],
         "outputs": [list(o.shape) for o in outputs],
@@ -262,6 +263,6 @@ if __name__ == "__main__":
     SUFFIX = "" if K.backend() == "tensorflow" and ORDER == "tf" else "_%s_%s" % (K.backend(), ORDER)
     if KERAS1:
         K.set_image_dim_ordering(ORDER)
-    nets = [sequential, functional, nested] + ([merge_layer] if KERAS1 else [])
+    nets = [sequential, functional, nested] + ([merge_layer] if KERAS1 and ORDER == "tf" else [])
     for net in [n for n in nets if n.__name__ in sys.argv[2:] or not sys.argv[2:]]:
         net()
