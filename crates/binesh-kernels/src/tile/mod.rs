@@ -305,10 +305,14 @@ impl Tile<'_> {
             }
             None => [s.splat(0.0); 2],
         };
-        // A rectifier, or limits that nothing exceeds: cheaper than a choice.
-        let (low, high) = match epilogue.activation {
-            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => (s.splat(0.0), s.splat(max)),
-            _ => (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY)),
+        // A rectifier, or limits that nothing exceeds: cheaper than a choice. Other functions are called afterwards.
+        let unlimited = (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY));
+        let ((low, high), later) = match epilogue.activation {
+            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => {
+                ((s.splat(0.0), s.splat(max)), None)
+            }
+            None | Some(Activation::Linear) => (unlimited, None),
+            other => (unlimited, other),
         };
         for (row, &output) in sums.iter().zip(self.outputs) {
             let at = output + self.first;
@@ -321,9 +325,8 @@ impl Tile<'_> {
             let y = unsafe { self.y.slice(at, PANEL) };
             s.store_slice(s.min(high, s.max(low, row[0])), y);
             s.store_slice(s.min(high, s.max(low, row[1])), &mut y[8..]);
-            match epilogue.activation {
-                None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
-                Some(f) => activation::in_place(self.isa, f, y),
+            if let Some(f) = later {
+                activation::in_place(self.isa, f, y);
             }
         }
     }
