@@ -129,7 +129,9 @@ fn inputs(model: &Model, given: &[String]) -> Result<Vec<Tensor>> {
                 )
             }
             (None, Some(next)) => (next, text.as_str()),
-            (None, None) => bail!("the model has {} inputs: `{}`", names.len(), names.join("`, `")),
+            (None, None) => {
+                bail!("`{text}`: one array too many; the model's inputs: `{}`", names.join("`, `"))
+            }
         };
         ensure!(arrays[position].is_none(), "input `{}` is given twice", names[position]);
         arrays[position] = Some(read(Path::new(path))?);
@@ -199,7 +201,7 @@ impl Entry {
         };
         let item = shape.dims().get(1..).unwrap_or_default();
         let inside = index.len() == item.len() && index.iter().zip(item).all(|(i, extent)| i < extent);
-        ensure!(inside, "index {index:?} is not inside the layer's output {shape} (without its batch axis)");
+        ensure!(inside, "index {index:?} is not inside {item:?}, the layer's output without its batch axis");
         let offset = index.iter().zip(item).fold(0, |at, (i, extent)| at * extent + i);
         for item in seed.data_mut().chunks_exact_mut(item.iter().product()) {
             item[offset] = 1.0;

@@ -15,7 +15,12 @@ impl Model {
             .and_then(|id| self.layers().get(id).calls.first()?.outputs.first().copied());
         layer.or_else(|| self.graph().find(name)).ok_or_else(|| {
             let layers = self.layers().iter().map(|(_, layer)| layer.path.as_str());
-            Error::NoLayer { name: name.to_owned(), similar: similar(name, layers) }
+            // A weight, or a node inside a layer.
+            let inside = self.graph().nodes().iter().map(|node| node.name.as_str());
+            let inside = inside.filter(|_| name.contains('/'));
+            let mut similar = similar(name, inside.chain(layers));
+            similar.dedup();
+            Error::NoLayer { name: name.to_owned(), similar }
         })
     }
 
@@ -40,18 +45,17 @@ impl Model {
     }
 }
 
-/// Up to three names that a user may have meant, best first.
+/// Up to three names that a user may have meant, best first: `other` as a whole, its last part, or a word of that.
 fn similar<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let wanted = name.to_lowercase();
+    let words = |text: &str| text.split([' ', '_', '-']).map(str::to_owned).collect::<Vec<_>>();
+    let alike = |a: &str, b: &str| strsim::jaro_winkler(a, b);
     let score = |other: &str| {
-        let last = other.rsplit('/').next().unwrap_or(other).to_lowercase();
-        let holds = match () {
-            () if wanted.is_empty() => 0.0,
-            () if last.split([' ', '_', '-']).any(|word| word == wanted) => 0.97,
-            () if last.contains(&wanted) => 0.95,
-            () => 0.0,
-        };
-        strsim::jaro_winkler(&wanted, &last).max(holds)
+        let other = other.to_lowercase();
+        let last = other.rsplit('/').next().unwrap_or(&other);
+        let word = words(last).iter().map(|word| 0.97 * alike(&wanted, word)).fold(0.0, f64::max);
+        let holds = if !wanted.is_empty() && last.contains(&wanted) { 0.95 } else { 0.0 };
+        alike(&wanted, &other).max(alike(&wanted, last)).max(word).max(holds)
     };
     let mut scored: Vec<(f64, &str)> =
         known.map(|other| (score(other), other)).filter(|(s, _)| *s > 0.75).collect();

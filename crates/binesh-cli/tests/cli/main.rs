@@ -1,0 +1,16 @@
+//! The program as a user meets it: what it prints and where, its exit codes, the files it writes.
+//!
+//! Two kinds of test. *Transcripts* (`tests/snapshots/*.txt`) are commands with what they print; `BINESH_BLESS=1` writes
+//! what they print now. The others compare numbers and pictures with references.
+
+mod activations;
+mod bad;
+mod heatmap;
+mod help;
+mod json;
+mod manners;
+mod predict;
+mod run;
+mod sandbox;
+mod summary;
+mod transcript;
