@@ -39,8 +39,8 @@ fn bad_files_of_every_kind() {
     sandbox.write("huge.png", &huge_png());
     sandbox.write("cut.png", &sandbox.bytes("cat.png")[..1000]);
     sandbox.write("folder/file", b"");
-    sandbox.copy(&root().join("testdata/golden/keras208_sequential/model.json"), "seq.json");
-    sandbox.copy(&root().join("testdata/golden/keras208_sequential/legacy_weights.h5"), "seq_weights.h5");
+    sandbox.copy(&root().join("testdata/golden/keras2_sequential/model.json"), "seq.json");
+    sandbox.copy(&root().join("testdata/golden/keras2_sequential/legacy_weights.h5"), "seq_weights.h5");
     sandbox.copy(&root().join("testdata/golden/keras208_functional/legacy_weights.h5"), "fun_weights.h5");
     transcript::check(&sandbox, "bad");
 }

@@ -33,6 +33,37 @@ fn grad_cam(activations: &NpyArray, gradients: &NpyArray) -> (NpyArray, f64) {
     (NpyArray { shape: vec![h, w], data: scaled.collect() }, peak)
 }
 
+/// The equations as they are written here, against the listings run by Keras.
+#[test]
+fn the_reference_is_that_of_keras() {
+    const GOLDEN: &str = "keras3_grad_cam";
+    let sandbox = Sandbox::new();
+    sandbox.copy(&golden(GOLDEN).join("model.h5"), "vgg.h5");
+    sandbox.write_array("x.npy", &golden_array(GOLDEN, "input/0"));
+    let layer = "block2_conv2";
+    for (mode, score, divisor) in [("paper", "predictions/pre_activation", 1.0), ("book", "predictions", 6.0)]
+    {
+        for class in 0..4 {
+            sandbox.ok(&format!(
+                "run -m vgg.h5 --input x.npy --output g.npz --layer {layer} --grad-of {score}:{class} --wrt {layer}"
+            ));
+            let [a, g] = [layer, "grad/block2_conv2"].map(|key| sandbox.npz("g.npz", key));
+            let expected = golden_array(GOLDEN, &format!("{mode}/{class}"));
+            for item in 0..2 {
+                let one = |array: &NpyArray| {
+                    let length = array.data.len() / 2;
+                    let data = array.data[item * length..][..length].to_vec();
+                    NpyArray { shape: [&[1], &array.shape[1..]].concat(), data }
+                };
+                let (mut map, peak) = grad_cam(&one(&a), &one(&g));
+                map.shape.insert(0, 1);
+                map.data.iter_mut().for_each(|v| *v *= (peak / divisor) as f32);
+                assert_close(&format!("{mode}, class {class}"), &map, &one(&expected), 1e-4);
+            }
+        }
+    }
+}
+
 /// Both recipes and both classes of a network with one sigmoid unit, at every layer with a map.
 #[test]
 fn maps_are_those_of_the_paper() {
