@@ -21,7 +21,8 @@ const DEPTH_PER_NESTED_MODEL: usize = 4;
 /// An opened file: what its attributes and names say. Values are read when asked for.
 #[derive(Debug)]
 pub(crate) struct H5 {
-    file: File,
+    /// By path: finding one again would walk every group on the way to it.
+    datasets: HashMap<String, Dataset>,
     limits: Limits,
     /// The architecture, as JSON text, of a whole-model file.
     pub(crate) model_config: Option<String>,
@@ -90,19 +91,19 @@ impl H5 {
             Limits::check("the size in bytes of `model_config`", config.len() as u64, limits.json_bytes)?;
         }
         let groups = root.groups().map_err(broken)?;
-        let mut budget = limits.layers.saturating_mul(4);
+        let mut walk = Walk { limits, left: Walk::most(limits), datasets: HashMap::new() };
         let weights = if groups.iter().any(|g| g == "model_weights") {
             let group = root.group("model_weights").map_err(broken)?;
             let group_attrs = group.attrs().map_err(broken)?;
             keras_version = keras_version.or_else(|| text(&group_attrs, "keras_version"));
             backend = backend.or_else(|| text(&group_attrs, "backend"));
-            named(&group, &group_attrs, "model_weights/", limits, &mut budget)?
+            walk.named(&group, &group_attrs, "model_weights/")?
         } else if strings(&attrs, "layer_names")?.is_some() {
-            named(&root, &attrs, "", limits, &mut budget)?
+            walk.named(&root, &attrs, "")?
         } else if groups.iter().any(|g| g == "layers" || g == "_layer_checkpoint_dependencies" || g == "vars")
         {
             let depth = limits.nesting.saturating_mul(DEPTH_PER_NESTED_MODEL);
-            Stored::Tree(tree(&root, "", limits, depth, &mut budget)?)
+            Stored::Tree(walk.tree(&root, "", depth)?)
         } else if model_config.is_some() {
             return Err(FormatError::malformed("the file has a `model_config` but no group `model_weights`"));
         } else if attrs.contains_key("nb_layers") {
@@ -112,14 +113,18 @@ impl H5 {
                 "an HDF5 file without `model_config`, `layer_names` or `layers`: not written by Keras",
             ));
         };
-        Ok(Self { file, limits: limits.clone(), model_config, keras_version, backend, weights })
+        let datasets = walk.datasets;
+        Ok(Self { datasets, limits: limits.clone(), model_config, keras_version, backend, weights })
     }
 
     /// The values of a tensor in C order, as f32 whatever the file holds.
     pub(crate) fn read(&self, tensor: &StoredTensor) -> Result<Vec<f32>, FormatError> {
-        let dataset = self.file.dataset(&tensor.path).map_err(broken)?;
+        let dataset = self
+            .datasets
+            .get(&tensor.path)
+            .ok_or_else(|| FormatError::malformed(format!("the file has no tensor `{}`", tensor.path)))?;
         let elements = elements(&tensor.path, &tensor.shape, &self.limits)?;
-        let values = decode(&dataset, &tensor.path)?;
+        let values = decode(dataset, &tensor.path)?;
         if values.len() != elements {
             return Err(FormatError::malformed(format!(
                 "tensor `{}` has {} values, its shape {:?} needs {elements}",
@@ -132,97 +137,109 @@ impl H5 {
     }
 }
 
-fn named(
-    group: &Group,
-    attrs: &HashMap<String, AttrValue>,
-    prefix: &str,
-    limits: &Limits,
-    budget: &mut usize,
-) -> Result<Stored, FormatError> {
-    let names = strings(attrs, "layer_names")?
-        .ok_or_else(|| FormatError::malformed("the group of weights has no attribute `layer_names`"))?;
-    Limits::check("the number of layers", names.len() as u64, limits.layers as u64)?;
-    let mut layers = Vec::new();
-    for name in names {
-        let layer = group.group(&name).map_err(broken)?;
-        layers
-            .push(NamedLayer { tensors: tensors(&layer, &format!("{prefix}{name}"), limits, budget)?, name });
-    }
-    // Weights of the outer model itself, outside any layer. Empty except for subclassed models.
-    const TOP: &str = "top_level_model_weights";
-    if group.groups().map_err(broken)?.iter().any(|g| g == TOP) {
-        let top = group.group(TOP).map_err(broken)?;
-        let tensors = tensors(&top, &format!("{prefix}{TOP}"), limits, budget)?;
-        if !tensors.is_empty() {
-            layers.push(NamedLayer { name: TOP.to_owned(), tensors });
-        }
-    }
-    Ok(Stored::Named(layers))
+/// The walk over the groups that hold weights.
+struct Walk<'a> {
+    limits: &'a Limits,
+    /// How many more groups and tensors may be met.
+    left: u64,
+    datasets: HashMap<String, Dataset>,
 }
 
-/// The tensors that a layer's `weight_names` lists, in its order.
-fn tensors(
-    layer: &Group,
-    path: &str,
-    limits: &Limits,
-    budget: &mut usize,
-) -> Result<Vec<StoredTensor>, FormatError> {
-    let attrs = layer.attrs().map_err(broken)?;
-    let names = strings(&attrs, "weight_names")?
-        .ok_or_else(|| FormatError::malformed(format!("group `{path}` has no attribute `weight_names`")))?;
-    spend(budget, names.len(), limits)?;
-    let tensor = |name: String| {
-        let path = format!("{path}/{name}");
-        let dataset =
-            layer.dataset(&name).map_err(|e| FormatError::malformed(format!("tensor `{path}`: {e}")))?;
-        let shape = shape(&dataset, &path, limits)?;
-        Ok(StoredTensor { name, path, shape })
-    };
-    names.into_iter().map(tensor).collect()
-}
+impl Walk<'_> {
+    fn most(limits: &Limits) -> u64 {
+        (limits.layers as u64).saturating_mul(4)
+    }
 
-fn tree(
-    group: &Group,
-    path: &str,
-    limits: &Limits,
-    depth: usize,
-    budget: &mut usize,
-) -> Result<TreeGroup, FormatError> {
-    let mut node = TreeGroup::default();
-    for (name, child) in group.iter_groups().map_err(broken)? {
-        spend(budget, 1, limits)?;
-        let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-        if path == "optimizer" {
-            continue;
+    fn spend(&mut self, n: usize) -> Result<(), FormatError> {
+        let most = Self::most(self.limits);
+        self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
+            FormatError::limit("the number of groups and tensors", most.saturating_add(1), most)
+        })?;
+        Ok(())
+    }
+
+    fn named(
+        &mut self,
+        group: &Group,
+        attrs: &HashMap<String, AttrValue>,
+        prefix: &str,
+    ) -> Result<Stored, FormatError> {
+        let names = strings(attrs, "layer_names")?
+            .ok_or_else(|| FormatError::malformed("the group of weights has no attribute `layer_names`"))?;
+        Limits::check("the number of layers", names.len() as u64, self.limits.layers as u64)?;
+        let groups: HashMap<String, Group> = group.iter_groups().map_err(broken)?.collect();
+        let mut layers = Vec::new();
+        for name in names {
+            let path = format!("{prefix}{name}");
+            let tensors = match groups.get(&name) {
+                Some(layer) => self.tensors(layer, &path)?,
+                // A name with a slash is a group in a group.
+                None => self.tensors(&group.group(&name).map_err(broken)?, &path)?,
+            };
+            layers.push(NamedLayer { name, tensors });
         }
-        if name == "vars" {
-            let attrs = child.attrs().map_err(broken)?;
-            node.layer_name = attrs.get("name").and_then(AttrValue::as_str).map(str::to_owned);
-            let mut vars = Vec::new();
-            for (name, dataset) in child.iter_datasets().map_err(broken)? {
-                spend(budget, 1, limits)?;
-                let path = format!("{path}/{name}");
-                let shape = shape(&dataset, &path, limits)?;
-                vars.push((name.parse().unwrap_or(u64::MAX), StoredTensor { name, path, shape }));
+        // Weights of the outer model itself, outside any layer. Empty except for subclassed models.
+        const TOP: &str = "top_level_model_weights";
+        if let Some(top) = groups.get(TOP) {
+            let tensors = self.tensors(top, &format!("{prefix}{TOP}"))?;
+            if !tensors.is_empty() {
+                layers.push(NamedLayer { name: TOP.to_owned(), tensors });
             }
-            vars.sort_by(|(a, ta), (b, tb)| a.cmp(b).then_with(|| ta.name.cmp(&tb.name)));
-            node.vars = vars.into_iter().map(|(_, tensor)| tensor).collect();
-        } else {
-            // A hard link may lead back to a parent: depth and budget end the walk.
-            let depth =
-                depth.checked_sub(1).ok_or_else(|| FormatError::limit("the depth of groups", 1, 0))?;
-            node.children.insert(name, tree(&child, &path, limits, depth, budget)?);
         }
+        Ok(Stored::Named(layers))
     }
-    Ok(node)
-}
 
-fn spend(budget: &mut usize, n: usize, limits: &Limits) -> Result<(), FormatError> {
-    let most = limits.layers.saturating_mul(4);
-    *budget = budget.checked_sub(n).ok_or_else(|| {
-        FormatError::limit("the number of groups and tensors", (most as u64).saturating_add(1), most as u64)
-    })?;
-    Ok(())
+    /// The tensors that a layer's `weight_names` lists, in its order.
+    fn tensors(&mut self, layer: &Group, path: &str) -> Result<Vec<StoredTensor>, FormatError> {
+        let attrs = layer.attrs().map_err(broken)?;
+        let names = strings(&attrs, "weight_names")?.ok_or_else(|| {
+            FormatError::malformed(format!("group `{path}` has no attribute `weight_names`"))
+        })?;
+        self.spend(names.len())?;
+        let mut tensors = Vec::new();
+        for name in names {
+            let path = format!("{path}/{name}");
+            let dataset =
+                layer.dataset(&name).map_err(|e| FormatError::malformed(format!("tensor `{path}`: {e}")))?;
+            tensors.push(self.tensor(name, path, dataset)?);
+        }
+        Ok(tensors)
+    }
+
+    fn tensor(&mut self, name: String, path: String, dataset: Dataset) -> Result<StoredTensor, FormatError> {
+        let shape = shape(&dataset, &path, self.limits)?;
+        self.datasets.insert(path.clone(), dataset);
+        Ok(StoredTensor { name, path, shape })
+    }
+
+    fn tree(&mut self, group: &Group, path: &str, depth: usize) -> Result<TreeGroup, FormatError> {
+        let mut node = TreeGroup::default();
+        for (name, child) in group.iter_groups().map_err(broken)? {
+            self.spend(1)?;
+            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            if path == "optimizer" {
+                continue;
+            }
+            if name == "vars" {
+                let attrs = child.attrs().map_err(broken)?;
+                node.layer_name = attrs.get("name").and_then(AttrValue::as_str).map(str::to_owned);
+                for (name, dataset) in child.iter_datasets().map_err(broken)? {
+                    self.spend(1)?;
+                    let path = format!("{path}/{name}");
+                    node.vars.push(self.tensor(name, path, dataset)?);
+                }
+                node.vars.sort_by_cached_key(|tensor| {
+                    (tensor.name.parse().unwrap_or(u64::MAX), tensor.name.clone())
+                });
+            } else {
+                // A hard link may lead back to a parent: depth and budget end the walk.
+                let depth =
+                    depth.checked_sub(1).ok_or_else(|| FormatError::limit("the depth of groups", 1, 0))?;
+                node.children.insert(name, self.tree(&child, &path, depth)?);
+            }
+        }
+        Ok(node)
+    }
 }
 
 /// A list of strings, which Keras splits over `name0`, `name1`... when it is long. h5py stores an empty list as an
@@ -306,7 +323,13 @@ fn values<const SIZE: usize>(raw: &[u8], little: bool, f: impl Fn([u8; SIZE]) ->
 }
 
 fn broken(e: hdf5_pure::Error) -> FormatError {
-    FormatError::malformed(format!("not a readable HDF5 file: {e}"))
+    use hdf5_pure::FormatError::UnexpectedEof;
+    match e {
+        hdf5_pure::Error::Format(UnexpectedEof { expected, available }) => FormatError::malformed(format!(
+            "the file is cut short or damaged: it names byte {expected} of {available}"
+        )),
+        e => FormatError::malformed(format!("not a readable HDF5 file: {e}")),
+    }
 }
 
 #[cfg(test)]
