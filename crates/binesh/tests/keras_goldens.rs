@@ -22,7 +22,7 @@ const NOISE_MARGIN: f32 = 3.0;
 #[test]
 fn committed_goldens() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
-    assert!(run_all(&root) >= 26, "goldens are missing from {}", root.display());
+    assert!(run_all(&root) >= 90, "goldens are missing from {}", root.display());
 }
 
 #[test]
