@@ -150,6 +150,25 @@ fn all_forms_of_a_model_hold_the_same_weights() {
 }
 
 #[test]
+fn whole_models_do_for_an_architecture_and_for_weights() {
+    let (whole, _) = model("keras3_functional/model.h5");
+    for [architecture, weights] in
+        [["model.h5", "model.keras"], ["model.keras", "model.h5"], ["model.json", "model.h5"]]
+    {
+        let path = |file: &str| format!("keras3_functional/{file}");
+        let (bytes, values) = (read(&path(architecture)), read(&path(weights)));
+        let (network, _) = load_keras(&bytes, values, [architecture, weights], &LoadCx::default()).unwrap();
+        assert_eq!(parameters_of(&network), parameters_of(&whole), "{architecture} + {weights}");
+    }
+    let weights = read("keras2_functional/legacy_weights.h5");
+    let e = load_keras(&weights, Vec::new(), ["a.h5", "b"], &LoadCx::default()).unwrap_err();
+    assert_eq!(e.to_string(), "a.h5: the file holds weights alone");
+    let json = read("keras2_functional/model.json");
+    let e = load_keras(&json, b"text".to_vec(), ["a", "b.h5"], &LoadCx::default()).unwrap_err();
+    assert_eq!(e.to_string(), "b.h5: the file is not an HDF5 file");
+}
+
+#[test]
 fn an_architecture_alone_lacks_every_weight() {
     let (whole, _) = model("keras3_functional/model.h5");
     let (alone, report) = model("keras3_functional/model.json");

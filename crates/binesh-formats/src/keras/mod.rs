@@ -45,7 +45,8 @@ pub(crate) const ARCHIVE_FORMAT: Format = Format {
 pub(crate) const JSON_FORMAT: Format =
     Format { name: "keras json", extensions: &["json"], sniff: is_json_object, load: load_json };
 
-/// An architecture (`model.to_json()`) and its weights in a file of their own (`model.save_weights()`).
+/// An architecture (`model.to_json()`) and its weights in a file of their own (`model.save_weights()`). Whole models do
+/// for both: of the first only the architecture is used, of the second only the weights.
 ///
 /// `names` are the two files' names for messages.
 pub fn load_keras(
@@ -54,15 +55,10 @@ pub fn load_keras(
     names: [&str; 2],
     cx: &LoadCx,
 ) -> Result<(Network, LoadReport), FormatError> {
-    let model = config::parse(architecture, &cx.limits).map_err(|e| e.in_file(names[0]))?;
-    let h5 = if h5::is_h5(&weights) {
-        H5::open(weights, &cx.limits)
-    } else {
-        Err(FormatError::malformed("the file is not an HDF5 file")
-            .with_hint("`model.save_weights` writes one"))
-    };
-    let h5 = h5.map_err(|e| e.in_file(names[1]))?;
-    let version = written_by(architecture, &cx.limits).or_else(|| h5.keras_version.clone());
+    let (json, version) = architecture_of(architecture, cx).map_err(|e| e.in_file(names[0]))?;
+    let model = config::parse(&json, &cx.limits).map_err(|e| e.in_file(names[0]))?;
+    let h5 = weights_of(weights, cx).map_err(|e| e.in_file(names[1]))?;
+    let version = version.or_else(|| h5.keras_version.clone());
     let mapped = assemble(&model, Some(&h5), version, cx);
     // Wiring is the architecture's fault, weights are the other file's.
     let (network, mut report) = mapped.map_err(|e| {
@@ -74,8 +70,35 @@ pub fn load_keras(
         );
         e.in_file(names[usize::from(of_weights)])
     })?;
-    report.format = "keras json";
+    report.format = JSON_FORMAT.name;
     Ok((network, report))
+}
+
+/// The JSON text of an architecture, and the version of Keras that wrote it.
+fn architecture_of<'a>(bytes: &'a [u8], cx: &LoadCx) -> Result<(Cow<'a, [u8]>, Option<String>), FormatError> {
+    if (ARCHIVE_FORMAT.sniff)(bytes) {
+        let archive = KerasArchive::open(bytes, &cx.limits)?;
+        return Ok((Cow::Owned(archive.config), archive.keras_version));
+    }
+    if !h5::is_h5(bytes) {
+        return Ok((Cow::Borrowed(bytes), written_by(bytes, &cx.limits)));
+    }
+    let h5 = H5::open(bytes.to_vec(), &cx.limits)?;
+    let config = h5.model_config.ok_or_else(|| {
+        FormatError::malformed("the file holds weights alone")
+            .with_hint("`model.to_json()` writes an architecture")
+    })?;
+    Ok((Cow::Owned(config.into_bytes()), h5.keras_version))
+}
+
+fn weights_of(bytes: Vec<u8>, cx: &LoadCx) -> Result<H5, FormatError> {
+    if h5::is_h5(&bytes) {
+        return H5::open(bytes, &cx.limits);
+    }
+    if (ARCHIVE_FORMAT.sniff)(&bytes) {
+        return H5::open(KerasArchive::open(&bytes, &cx.limits)?.weights, &cx.limits);
+    }
+    Err(FormatError::malformed("the file is not an HDF5 file").with_hint("`model.save_weights` writes one"))
 }
 
 fn load_h5(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
@@ -132,7 +155,12 @@ fn assemble(
         mapper::map(model, Hints { keras, theano, tensor_elements: cx.limits.tensor_elements, input_shape })?;
     let mut report = LoadReport { version, ..LoadReport::default() };
     let params = match h5 {
-        Some(h5) => weights::fill(&mapped, h5, &Origin { keras1: keras == 1, theano }, &mut report)?,
+        Some(h5) => {
+            // As Keras 2 has it: a list of layers without a version is from Keras 1.
+            let by = h5.keras_version.as_deref().map_or(Some(1), |v| v.split('.').next()?.parse().ok());
+            let keras1 = matches!(h5.weights, Stored::Named(_)) && by == Some(1);
+            weights::fill(&mapped, h5, &Origin { keras1, theano }, &mut report)?
+        }
         None => {
             let names = mapped.slots.iter().map(|slot| mapped.graph.node(slot.node).name.clone());
             report.missing.extend(names);
