@@ -22,6 +22,7 @@ fn testdata(name: &str) -> PathBuf {
 
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.retain(|path| path.is_file());
     paths.sort();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     paths.iter().map(|path| (name(path), fs::read(path).unwrap())).collect()
