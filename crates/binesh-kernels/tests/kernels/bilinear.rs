@@ -6,10 +6,10 @@ use binesh_kernels::depthwise::{self, Depthwise};
 use binesh_kernels::{Activation, Epilogue, matmul};
 use proptest::prelude::*;
 
-use crate::reference::{check_everywhere, f64s, values};
+use crate::reference::{Sums, check_everywhere, f64s, values};
 
-/// Sums of up to a few thousand products of values in -1..1, relative to the largest result.
-const TOLERANCE: f64 = 3e-6;
+/// For sums of up to a few thousand products, relative to the largest sum of magnitudes.
+const TOLERANCE: f64 = 1e-6;
 
 /// (y, x, w) index of every term.
 type Terms = Vec<(usize, usize, usize)>;
@@ -25,34 +25,40 @@ impl Operands {
         Self { x: values(x, 1), w: values(w, 2), dy: values(y, 3) }
     }
 
-    fn forward(&self, terms: &Terms, scale: Option<&[f32]>, epilogue: &Epilogue<'_>) -> Vec<f64> {
-        let mut y = vec![0.0; self.dy.len()];
+    fn forward(&self, terms: &Terms, scale: Option<&[f32]>, epilogue: &Epilogue<'_>) -> Sums {
+        let mut y = Sums::new(vec![0.0; self.dy.len()]);
         for &(i, j, k) in terms {
-            y[i] += f64::from(self.x[j]) * f64::from(self.w[k]);
+            y.add(i, f64::from(self.x[j]) * f64::from(self.w[k]));
         }
-        for (i, y) in y.iter_mut().enumerate() {
-            let at = |v: Option<&[f32]>, i: usize, default: f64| v.map_or(default, |v| f64::from(v[i]));
-            *y *= scale.map_or(1.0, |s| f64::from(s[i % s.len()]));
-            *y += epilogue.bias.map_or(0.0, |b| f64::from(b[i % b.len()])) + at(epilogue.residual, i, 0.0);
+        for i in 0..self.dy.len() {
+            if let Some(scale) = scale {
+                y.scale(i, f64::from(scale[i % scale.len()]));
+            }
+            if let Some(bias) = epilogue.bias {
+                y.add(i, f64::from(bias[i % bias.len()]));
+            }
+            if let Some(residual) = epilogue.residual {
+                y.add(i, f64::from(residual[i]));
+            }
             if let Some(f) = epilogue.activation {
-                *y = f64::from(f.apply(*y as f32));
+                y.values[i] = f64::from(f.apply(y.values[i] as f32));
             }
         }
         y
     }
 
-    fn backward_input(&self, terms: &Terms, start: &[f32]) -> Vec<f64> {
-        let mut dx = f64s(start);
+    fn backward_input(&self, terms: &Terms, start: &[f32]) -> Sums {
+        let mut dx = Sums::new(f64s(start));
         for &(i, j, k) in terms {
-            dx[j] += f64::from(self.dy[i]) * f64::from(self.w[k]);
+            dx.add(j, f64::from(self.dy[i]) * f64::from(self.w[k]));
         }
         dx
     }
 
-    fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Vec<f64> {
-        let mut dw = f64s(start);
+    fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Sums {
+        let mut dw = Sums::new(f64s(start));
         for &(i, j, k) in terms {
-            dw[k] += f64::from(self.dy[i]) * f64::from(self.x[j]);
+            dw.add(k, f64::from(self.dy[i]) * f64::from(self.x[j]));
         }
         dw
     }
@@ -122,20 +128,20 @@ fn check_conv(g: Conv2d) {
     let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
     with_epilogues(g.cout, g.y_len(), |scale, epilogue| {
         let packed = conv2d::pack(&g, &o.w, scale);
-        check_everywhere(&o.forward(&terms, scale, epilogue), TOLERANCE, |cx| {
+        o.forward(&terms, scale, epilogue).check(TOLERANCE, |cx| {
             let mut y = vec![f32::NAN; g.y_len()];
             conv2d::forward(cx, &g, &o.x, &packed, &mut y, epilogue);
             y
         });
     });
     let start = values(g.x_len(), 7);
-    check_everywhere(&o.backward_input(&terms, &start), TOLERANCE, |cx| {
+    o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
         let mut dx = start.clone();
         conv2d::backward_input(cx, &g, &o.dy, &o.w, &mut dx);
         dx
     });
     let start = values(g.kernel_len(), 8);
-    check_everywhere(&o.backward_kernel(&terms, &start), TOLERANCE, |cx| {
+    o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {
         let mut dw = start.clone();
         conv2d::backward_kernel(cx, &g, &o.x, &o.dy, &mut dw);
         dw
@@ -146,20 +152,20 @@ fn check_depthwise(g: Depthwise) {
     let terms = depthwise_terms(&g);
     let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
     with_epilogues(g.c * g.multiplier, g.y_len(), |_, epilogue| {
-        check_everywhere(&o.forward(&terms, None, epilogue), TOLERANCE, |cx| {
+        o.forward(&terms, None, epilogue).check(TOLERANCE, |cx| {
             let mut y = vec![f32::NAN; g.y_len()];
             depthwise::forward(cx, &g, &o.x, &o.w, &mut y, epilogue);
             y
         });
     });
     let start = values(g.x_len(), 7);
-    check_everywhere(&o.backward_input(&terms, &start), TOLERANCE, |cx| {
+    o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
         let mut dx = start.clone();
         depthwise::backward_input(cx, &g, &o.dy, &o.w, &mut dx);
         dx
     });
     let start = values(g.kernel_len(), 8);
-    check_everywhere(&o.backward_kernel(&terms, &start), TOLERANCE, |cx| {
+    o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {
         let mut dw = start.clone();
         depthwise::backward_kernel(cx, &g, &o.x, &o.dy, &mut dw);
         dw
@@ -172,20 +178,20 @@ fn check_matmul(m: usize, k: usize, n: usize) {
     let o = Operands::new(m * k, k * n, m * n);
     with_epilogues(n, m * n, |scale, epilogue| {
         let packed = matmul::pack(k, n, &o.w, scale);
-        check_everywhere(&o.forward(&terms, scale, epilogue), TOLERANCE, |cx| {
+        o.forward(&terms, scale, epilogue).check(TOLERANCE, |cx| {
             let mut c = vec![f32::NAN; m * n];
             matmul::forward(cx, m, k, n, &o.x, &packed, &mut c, epilogue);
             c
         });
     });
     let start = values(m * k, 7);
-    check_everywhere(&o.backward_input(&terms, &start), TOLERANCE, |cx| {
+    o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
         let mut da = start.clone();
         matmul::backward_input(cx, m, k, n, &o.dy, &o.w, &mut da);
         da
     });
     let start = values(k * n, 8);
-    check_everywhere(&o.backward_kernel(&terms, &start), TOLERANCE, |cx| {
+    o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {
         let mut db = start.clone();
         matmul::backward_kernel(cx, m, k, n, &o.x, &o.dy, &mut db);
         db

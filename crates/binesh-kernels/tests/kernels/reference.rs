@@ -39,6 +39,37 @@ pub(crate) fn check_everywhere(want: &[f64], tolerance: f64, run: impl Fn(Cx<'_>
     }
 }
 
+/// Sums in `f64`, and the largest sum of the magnitudes of their terms: rounding errors go by that, and a result that
+/// nearly cancels would ask too much.
+pub(crate) struct Sums {
+    pub(crate) values: Vec<f64>,
+    magnitudes: Vec<f64>,
+}
+
+impl Sums {
+    pub(crate) fn new(start: Vec<f64>) -> Self {
+        let magnitudes = start.iter().map(|v| v.abs()).collect();
+        Self { values: start, magnitudes }
+    }
+
+    pub(crate) fn add(&mut self, i: usize, term: f64) {
+        self.values[i] += term;
+        self.magnitudes[i] += term.abs();
+    }
+
+    pub(crate) fn scale(&mut self, i: usize, factor: f64) {
+        self.values[i] *= factor;
+        self.magnitudes[i] *= factor.abs();
+    }
+
+    /// As [`check_everywhere`], with a tolerance relative to the largest sum of magnitudes.
+    pub(crate) fn check(&self, tolerance: f64, run: impl Fn(Cx<'_>) -> Vec<f32>) {
+        let largest = |v: &[f64]| v.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+        let factor = (largest(&self.magnitudes) / largest(&self.values)).max(1.0);
+        check_everywhere(&self.values, tolerance * factor, run);
+    }
+}
+
 thread_local! {
     static POOLS: [Threads; 3] = [Threads::new(1), Threads::new(2), Threads::new(3)];
 }
