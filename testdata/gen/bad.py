@@ -136,6 +136,10 @@ def main():
         "activation.json": functional([entry("y", "Conv2D", [[["x", 0, 0, {}]]], **conv, activation="my_function")]),
         "tf_function.json": functional([entry("y", "TFOpLambda", [["x", 0, 0, {"y": 2}]], function="linalg.inv")]),
         "python_layer.json": functional([entry("y", "my_package>MyLayer", [[["x", 0, 0, {}]]], depth=3)]),
+        "input_twice.json": functional([entry("w", "InputLayer", [], batch_input_shape=[None, 4]), entry("y", "ReLU", [[["x", 0, 0, {}]]])], inputs=("x", "x")),
+        "one_input_twice.json": functional([entry("y", "ReLU", [[["x", 0, 0, {}]]])], inputs=("x", "x")),
+        "layer_as_input.json": functional([entry("y", "ReLU", [[["x", 0, 0, {}]]])], inputs=("y",)),
+        "no_such_output.json": functional([entry("y", "ReLU", [[["x", 0, 0, {}]]])], outputs=("z",)),
         "two_inputs.json": functional([entry("y", "ReLU", [[["x", 0, 0, {}], ["x", 0, 0, {}]]])]),
     }
     for name, text in files.items():

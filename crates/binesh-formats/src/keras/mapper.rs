@@ -89,9 +89,15 @@ pub(super) fn map(model: &ModelConfig, hints: Hints) -> Result<Mapped, FormatErr
     let (inputs, outputs) = mapper.model(model, None, &Frame::default())?;
     // Outputs have the file's own layout.
     let outputs = outputs.into_iter().map(|id| mapper.plain(id)).collect::<Result<Vec<_>, _>>()?;
-    if inputs.len() == mapper.graph.inputs().len() {
-        mapper.graph.set_inputs(inputs);
+    let sorted = |ids: &[NodeId]| {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids
+    };
+    if sorted(&inputs) != sorted(mapper.graph.inputs()) {
+        return Err(FormatError::malformed("`input_layers` names something else than the model's inputs"));
     }
+    mapper.graph.set_inputs(inputs);
     mapper.graph.set_outputs(outputs);
     Ok(Mapped { graph: mapper.graph, layers: mapper.table, slots: mapper.slots })
 }
@@ -257,8 +263,12 @@ impl Mapper {
                 }
                 None => {
                     let position = inputs.iter().position(|r| r.layer == layer.name);
-                    let (Some(position), "InputLayer") = (position, layer.class.as_str()) else {
-                        return Err(place(FormatError::malformed("nothing is connected to it")));
+                    let position = match (position, layer.class.as_str()) {
+                        (Some(position), "InputLayer") => position,
+                        (None, "InputLayer") => {
+                            return Err(place(FormatError::malformed("`input_layers` does not name it")));
+                        }
+                        _ => return Err(place(FormatError::malformed("nothing is connected to it"))),
                     };
                     match given {
                         Some(given) => vec![given[position]],
@@ -272,14 +282,20 @@ impl Mapper {
             self.table.get_mut(row).calls[first_use + call_idx] = Call { inbound, outputs: outputs.clone() };
             values.insert((&layer.name, call_idx), outputs);
         }
-        let find = |refs: &[TensorRef]| -> Result<Vec<NodeId>, FormatError> {
-            refs.iter()
-                .map(|tensor| {
-                    order.source(tensor, &by_name).and_then(|(_, call)| value(&values, tensor, call))
-                })
-                .collect()
+        let find = |attribute: &str, refs: &[TensorRef]| -> Result<Vec<NodeId>, FormatError> {
+            let one = |tensor: &TensorRef| {
+                let (_, call) = order.source(tensor, &by_name).ok()?;
+                value(&values, tensor, call).ok()
+            };
+            let named = |tensor: &TensorRef| {
+                let TensorRef { layer, node, tensor } = tensor;
+                let what =
+                    format!("output {tensor} of call {node} of `{layer}`, which the model does not have");
+                FormatError::malformed(format!("`{attribute}` names {what}"))
+            };
+            refs.iter().map(|tensor| one(tensor).ok_or_else(|| named(tensor))).collect()
         };
-        Ok((find(inputs)?, find(outputs)?))
+        Ok((find("input_layers", inputs)?, find("output_layers", outputs)?))
     }
 
     /// One use of a layer or nested model, the `nth` by this use of the model around it.
