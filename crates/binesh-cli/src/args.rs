@@ -54,7 +54,7 @@ pub(crate) fn count(text: &str) -> Result<usize, &'static str> {
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
     /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json [default: the built-in EfficientNet-Lite0]
-    #[arg(short, long, value_name = "MODEL")]
+    #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
 
     #[command(flatten)]
@@ -65,11 +65,11 @@ pub(crate) struct ModelArgs {
 #[derive(Args, Debug)]
 pub(crate) struct WeightsArgs {
     /// Weights-only file (.h5) for a model file that holds the architecture alone
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, help_heading = "Model", value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
 
     /// Input shape for a Sequential model saved without one: height,width,channels
-    #[arg(long, value_name = "H,W,C", requires = "model", value_parser = extents)]
+    #[arg(long, help_heading = "Model", value_name = "H,W,C", requires = "model", value_parser = extents)]
     pub(crate) input_shape: Option<[usize; 3]>,
 }
 
@@ -104,15 +104,15 @@ impl PictureModelArgs {
 #[derive(Args, Debug)]
 struct PictureArgs {
     /// Class names, one a line, in the order of the outputs
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Pictures", value_name = "FILE")]
     labels: Option<PathBuf>,
 
     /// How pixel values are scaled, where the model file does not say
-    #[arg(long, value_name = "MODE")]
+    #[arg(long, help_heading = "Pictures", value_name = "MODE")]
     scaling: Option<ScalingMode>,
 
     /// How pictures are resized [default: as the model file says, else bicubic]
-    #[arg(long, value_name = "FILTER")]
+    #[arg(long, help_heading = "Pictures", value_name = "FILTER")]
     interpolation: Option<Filter>,
 }
 

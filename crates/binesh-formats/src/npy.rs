@@ -301,9 +301,8 @@ impl Kind {
             "<u4" => Self::U32,
             "<u8" => Self::U64,
             _ => {
-                return Err(FormatError::unsupported(format!(
-                    "array element type `{descr}` is not supported"
-                )));
+                let error = format!("array element type `{descr}` is not supported");
+                return Err(FormatError::unsupported(error).with_hint("save it as `x.astype('float32')`"));
             }
         })
     }

@@ -97,7 +97,7 @@ impl Blank {
                 "the map holds values that are not numbers: the weights or the picture are damaged"
             }
             Blank::ZeroGradient => {
-                "the gradient is zero: the score does not depend on this layer, or its softmax is saturated"
+                "the gradient is zero: the score does not depend on this layer, or what lies between is saturated"
             }
             Blank::NothingPositive => "nothing at this layer supports the class; all of the map is negative",
         }

@@ -9,6 +9,9 @@ use super::{Connection, ModelKind, ParamCount, Row, Summary};
 /// Values are 32-bit floating point numbers.
 const BYTES: u64 = 4;
 
+/// Those that count are 64-bit integers in Keras.
+const COUNTER_BYTES: u64 = 8;
+
 impl Summary {
     /// The summary of a network. Costs are those of one picture: `picture` gives the shapes of inputs whose size
     /// the network leaves open, and without them the costs are not known.
@@ -59,10 +62,17 @@ impl Source<'_> {
         for (&param, users) in &self.users {
             let learns = users.iter().any(|&layer| self.layers.learns(self.graph, layer, param));
             let count = self.param_count(param);
-            let n = ParamCount { count, bytes: count.saturating_mul(BYTES) };
+            let bytes = if self.is_counter(param, users) { COUNTER_BYTES } else { BYTES };
+            let n = ParamCount { count, bytes: count.saturating_mul(bytes) };
             counts[usize::from(!learns)] = counts[usize::from(!learns)] + n;
         }
         counts
+    }
+
+    /// How many values a `Normalization` has adapted to: the one weight that Keras keeps as int64.
+    fn is_counter(&self, param: NodeId, users: &[LayerId]) -> bool {
+        let normalizes = users.iter().any(|&id| self.layers.get(id).class == "Normalization");
+        normalizes && self.graph.node(param).name.ends_with("/count")
     }
 
     fn param_count(&self, param: NodeId) -> u64 {
