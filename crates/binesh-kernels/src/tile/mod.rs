@@ -277,13 +277,52 @@ impl Tile<'_> {
                 s.prefetch(self.y.at(output + self.first));
             }
         }
-        let mut sums = [[0.0; PANEL]; R];
         // SAFETY: passed on; the panel holds `PANEL` weights for every tap and depth.
-        unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel, &mut sums) };
+        let sums = unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel) };
+        // `sums` is only ever indexed by constants: an array that is indexed by a variable anywhere is kept out of
+        // registers everywhere.
+        if let Store::Replace(epilogue @ Epilogue { residual: None, .. }) = &self.store
+            && self.width == PANEL
+            && let (bias, low, high, None) = self.finish(s, epilogue)
+        {
+            for r in 0..R {
+                // SAFETY: rows of different outputs do not overlap, and this task owns them.
+                let y = unsafe { self.y.slice(self.outputs[r] + self.first, PANEL) };
+                s.store_slice(s.min(high, s.max(low, s.add(sums[r][0], bias[0]))), y);
+                s.store_slice(s.min(high, s.max(low, s.add(sums[r][1], bias[1]))), &mut y[8..]);
+            }
+            return;
+        }
+        let mut stored = [[0.0; PANEL]; R];
+        for r in 0..R {
+            s.store_slice(sums[r][0], &mut stored[r]);
+            s.store_slice(sums[r][1], &mut stored[r][8..]);
+        }
         if self.width == PANEL {
-            self.rows_of_whole_panel(s, &sums);
+            self.rows_of_whole_panel(s, &stored);
         } else {
-            self.rows_of_partial_panel(&sums);
+            self.rows_of_partial_panel(&stored);
+        }
+    }
+
+    /// Bias, smallest and largest value, and the function that is left to be called. A rectifier is a pair of limits;
+    /// limits that nothing exceeds are cheaper than a choice.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, epilogue: &Epilogue<'_>) -> ([S::V; 2], S::V, S::V, Option<Activation>) {
+        let bias = match epilogue.bias {
+            Some(bias) => {
+                let bias = &bias[self.channel..][..PANEL];
+                [s.load_slice(bias), s.load_slice(&bias[8..])]
+            }
+            None => [s.splat(0.0); 2],
+        };
+        let (lowest, highest) = (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY));
+        match epilogue.activation {
+            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => {
+                (bias, s.splat(0.0), s.splat(max), None)
+            }
+            None | Some(Activation::Linear) => (bias, lowest, highest, None),
+            other => (bias, lowest, highest, other),
         }
     }
 
@@ -298,22 +337,7 @@ impl Tile<'_> {
             }
             return;
         };
-        let bias = match epilogue.bias {
-            Some(bias) => {
-                let bias = &bias[self.channel..][..PANEL];
-                [s.load_slice(bias), s.load_slice(&bias[8..])]
-            }
-            None => [s.splat(0.0); 2],
-        };
-        // A rectifier, or limits that nothing exceeds: cheaper than a choice. Other functions are called afterwards.
-        let unlimited = (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY));
-        let ((low, high), later) = match epilogue.activation {
-            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => {
-                ((s.splat(0.0), s.splat(max)), None)
-            }
-            None | Some(Activation::Linear) => (unlimited, None),
-            other => (unlimited, other),
-        };
+        let (bias, low, high, later) = self.finish(s, epilogue);
         for (row, &output) in sums.iter().zip(self.outputs) {
             let at = output + self.first;
             let mut row = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
@@ -357,8 +381,7 @@ impl Tile<'_> {
     }
 }
 
-/// The product of `R` rows with a panel. It leaves the sums in memory, because what follows indexes them, and an array
-/// that is indexed by a variable anywhere is kept out of registers everywhere.
+/// The product of `R` rows with a panel.
 ///
 /// # Safety
 /// For every tap, the first `R` of `ROWS` pointers lead to `depth` values.
@@ -368,8 +391,7 @@ unsafe fn accumulate<S: Simd, const R: usize>(
     rows: &[*const f32],
     depth: usize,
     panel: &[f32],
-    to: &mut [[f32; PANEL]; R],
-) {
+) -> [[S::V; 2]; R] {
     const { assert!(2 * S::LANES == PANEL) }
     assert_eq!(panel.len(), rows.len() / ROWS * depth * PANEL);
     let mut sums = [[s.splat(0.0); 2]; R];
@@ -390,8 +412,5 @@ unsafe fn accumulate<S: Simd, const R: usize>(
             }
         }
     }
-    for r in 0..R {
-        s.store_slice(sums[r][0], &mut to[r]);
-        s.store_slice(sums[r][1], &mut to[r][8..]);
-    }
+    sums
 }
