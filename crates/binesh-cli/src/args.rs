@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use binesh::core::{Isa, Runtime};
 use binesh::formats::{LoadCx, LoadReport};
 use binesh::image::{DecodeOptions, Interpolation, Picture, Preprocess, Scaling};
@@ -158,6 +158,13 @@ impl WeightsArgs {
         let Some(path) = model else {
             return Ok((Model::embedded(runtime), None));
         };
+        if path.is_dir() {
+            let way_out = "save the model as `.keras` or `.h5`";
+            match path.join("saved_model.pb").exists() {
+                true => bail!("{}: TensorFlow's SavedModel cannot be loaded; {way_out}", path.display()),
+                false => bail!("{}: a folder, not a model file", path.display()),
+            }
+        }
         let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
         let cx = LoadCx { input_shape, ..LoadCx::default() };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
@@ -227,5 +234,6 @@ impl Filter {
 
 /// Opens a picture of whatever format its content has.
 pub(crate) fn open_picture(path: &Path, options: &DecodeOptions) -> Result<Picture> {
+    ensure!(!path.is_dir(), "{0}: a folder, not a picture; `{0}/*` names its files", path.display());
     Ok(binesh::image::open(path, options).map_err(binesh::Error::from)?)
 }

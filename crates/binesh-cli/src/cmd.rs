@@ -9,7 +9,7 @@ mod summary;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use binesh::image::{DecodeOptions, Picture};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -88,6 +88,17 @@ impl Outcome {
 pub(crate) struct Failed {
     image: String,
     error: String,
+}
+
+/// Damaged weights must not look like an answer.
+fn check_scores(image: &Path, probabilities: &[f32]) -> Result<()> {
+    let numbers = probabilities.iter().all(|p| p.is_finite());
+    ensure!(
+        numbers,
+        "{}: the network's scores are not numbers: its weights are damaged, or pictures are scaled wrongly",
+        image.display()
+    );
+    Ok(())
 }
 
 /// Pictures in groups that are run together: a network is faster on several at once.

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Common, PictureModelArgs};
-use crate::cmd::{Batches, Failed, Outcome};
+use crate::cmd::{Batches, Failed, Outcome, check_scores};
 use crate::output;
 
 /// Show where in a picture a class is seen (Grad-CAM)
@@ -135,6 +135,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         for (index, path) in paths.iter().enumerate() {
             for maps in &per_target {
                 let map = &maps[index];
+                check_scores(path, &[map.probability])?;
                 let several = per_target.len() > 1;
                 let suffix = if several { format!("_class{}", map.class) } else { String::new() };
                 let stem = format!("{}_{}{suffix}", stems[index], method.name);

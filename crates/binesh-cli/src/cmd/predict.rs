@@ -7,7 +7,7 @@ use binesh::image::DecodeOptions;
 use serde::Serialize;
 
 use crate::args::{Common, PictureModelArgs, count};
-use crate::cmd::{Batches, Failed, Outcome};
+use crate::cmd::{Batches, Failed, Outcome, check_scores};
 use crate::output;
 
 /// Say what is in pictures: the most probable classes
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let failed = Batches::new(&args.images, DecodeOptions::default()).each(|batch| {
         let (paths, pictures): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         for (path, prediction) in paths.iter().zip(model.predict(&pictures)?) {
+            check_scores(path, &prediction.probabilities)?;
             let ranked = prediction.ranked().into_iter().take(args.top);
             let top =
                 ranked.map(|(class, probability)| Class { class, label: model.label(class), probability });

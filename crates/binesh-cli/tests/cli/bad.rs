@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use binesh::Model;
+use binesh::core::Runtime;
+use binesh::formats::LoadCx;
 use serde_json::Value;
 
 use crate::sandbox::{Sandbox, root};
@@ -39,10 +42,30 @@ fn bad_files_of_every_kind() {
     sandbox.write("huge.png", &huge_png());
     sandbox.write("cut.png", &sandbox.bytes("cat.png")[..1000]);
     sandbox.write("folder/file", b"");
+    sandbox.write("saved/saved_model.pb", b"");
     sandbox.copy(&root().join("testdata/golden/keras2_sequential/model.json"), "seq.json");
     sandbox.copy(&root().join("testdata/golden/keras2_sequential/legacy_weights.h5"), "seq_weights.h5");
     sandbox.copy(&root().join("testdata/golden/keras208_functional/legacy_weights.h5"), "fun_weights.h5");
     transcript::check(&sandbox, "bad");
+}
+
+/// A weight that is not a number spoils every answer, which then is none.
+#[test]
+fn scores_that_are_not_numbers_are_no_answer() {
+    let sandbox = Sandbox::new();
+    let model = Model::open(&sandbox.path("seq.h5"), None, &LoadCx::default(), Runtime::new(1)).unwrap().0;
+    let bias = model.params().get(model.find_node("dense2/bias").unwrap()).unwrap().data()[0].to_le_bytes();
+    let mut bytes = sandbox.bytes("seq.h5");
+    let places: Vec<usize> = (0..bytes.len() - 4).filter(|&at| bytes[at..at + 4] == bias).collect();
+    let [at] = places[..] else { panic!("{places:?}") };
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    sandbox.write("nan.h5", &bytes);
+    for verb in
+        ["predict", "predict --json", "heatmap --json --out maps", "heatmap --json --out maps --class 1"]
+    {
+        let ran = sandbox.fails(&format!("{verb} -m nan.h5 --scaling unit pix.png"));
+        assert!(ran.error().starts_with("pix.png: the network's scores are not numbers"), "{verb}: {ran}");
+    }
 }
 
 /// A PNG whose header promises 30,000 x 20,000 pixels.
