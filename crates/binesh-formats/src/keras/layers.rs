@@ -74,6 +74,7 @@ const CLASSES: &[(&str, Build)] = &[
     ("Subtract", merge::subtract),
     ("SyncBatchNormalization", normalization::batch),
     ("TFOpLambda", arithmetic::tf_op),
+    ("TensorFlowOpLayer", arithmetic::tf_graph_op),
     ("ThresholdedReLU", activation::layer),
     ("UpSampling2D", shaping::up_sampling),
     ("ZeroPadding2D", shaping::zero_padding),

@@ -9,7 +9,7 @@ use binesh_core::ops::{
     Activate, Binary, Constant, GlobalMaxPool2d, Identity, MaxPool2d, Permute, ReduceMean, Reshape, ZeroPad2d,
 };
 use binesh_core::{Activation, BinaryOp, NodeId, Op, Padding, Tensor, Window};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::activation::{self, Function};
 use super::preprocessing::{bilinear, nearest, resize};
@@ -22,30 +22,110 @@ use crate::keras::config::Arg;
 pub(super) fn tf_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     let function = cx.attrs.str("function", "")?.to_owned();
     let name = function.rsplit('.').next().unwrap_or_default();
-    run(cx, name, &format!("function `tf.{function}`"))
+    run(cx, name, &format!("function `tf.{function}`"), &Args::of(cx))
+}
+
+/// `TensorFlowOpLayer` of TensorFlow 2.0 to 2.3: a node of a TensorFlow graph, and the constants among its operands.
+pub(super) fn tf_graph_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
+    let node = cx.attrs.get("node_def").unwrap_or(&Value::Null);
+    let op = node.get("op").and_then(Value::as_str);
+    let op = op.ok_or_else(|| FormatError::malformed("attribute `node_def` does not name its `op`"))?;
+    let constants = cx.attrs.get("constants").and_then(Value::as_object);
+    let mut nodes = cx.inputs.iter().copied();
+    let n = cx.inputs.len() + constants.map_or(0, Map::len);
+    let operand = |i: usize| match constants.and_then(|constants| constants.get(&i.to_string())) {
+        Some(constant) => Some(Operand::Value(constant.clone())),
+        None => nodes.next().map(Operand::Node),
+    };
+    let positional: Option<Vec<Operand>> = (0..n).map(operand).collect();
+    let positional = positional.ok_or_else(|| FormatError::malformed("an operand is missing"))?;
+    let attribute = |name: &str, kind: &str| node.pointer(&format!("/attr/{name}/{kind}")).cloned();
+    // "NHWC", in base64.
+    if attribute("data_format", "s").is_some_and(|format| format != "TkhXQw==") {
+        return Err(FormatError::unsupported(
+            "channels first in a node of a TensorFlow graph are not supported",
+        ));
+    }
+    let mut named = Vec::new();
+    for (name, path, kind) in
+        [("keep_dims", "keep_dims", "b"), ("alpha", "alpha", "f"), ("axis", "squeeze_dims", "list/i")]
+    {
+        named.extend(attribute(path, kind).map(|value| (name, Operand::Value(numbers(value)))));
+    }
+    let mut args = Args { positional, named, read: RefCell::default() };
+    if op == "StridedSlice" {
+        let mask = |name: &str| attribute(name, "i").as_ref().and_then(integer_or_text).unwrap_or(0);
+        let key = strided_slice(&args, mask)
+            .ok_or_else(|| FormatError::unsupported("a slice with computed bounds"))?;
+        args.positional.truncate(1);
+        args.positional.push(Operand::Value(key));
+    }
+    let name = crate::keras::weights::snake_case(op);
+    run(cx, &name, &format!("TensorFlow's `{op}`"), &args)
+}
+
+/// Begin, end and strides with their bit masks as the entries between Python's brackets.
+fn strided_slice(args: &Args<'_>, mask: impl Fn(&str) -> i64) -> Option<Value> {
+    let list = |i: usize| match args.positional.get(i)? {
+        Operand::Value(v) => integers(v),
+        _ => None,
+    };
+    let (begin, end, strides) = (list(1)?, list(2)?, list(3)?);
+    let entry = |i: usize| {
+        let set = |name: &str| mask(name) >> i & 1 == 1;
+        if set("ellipsis_mask") {
+            return Some(json!({"class_name": "__ellipsis__"}));
+        }
+        if set("new_axis_mask") {
+            return Some(Value::Null);
+        }
+        let (begin, end, step) = (begin.get(i)?, end.get(i)?, strides.get(i)?);
+        if set("shrink_axis_mask") {
+            return Some(json!(begin));
+        }
+        let bound = |ignored: bool, at: &i64| if ignored { Value::Null } else { json!(at) };
+        Some(
+            json!({"start": bound(set("begin_mask"), begin), "stop": bound(set("end_mask"), end), "step": step}),
+        )
+    };
+    (0..begin.len().min(32)).map(entry).collect()
+}
+
+/// A list of whole numbers written as texts, as numbers.
+fn numbers(value: Value) -> Value {
+    match &value {
+        Value::Array(list) => {
+            list.iter().map(integer_or_text).collect::<Option<Vec<_>>>().map_or(value, |list| json!(list))
+        }
+        _ => value,
+    }
+}
+
+/// JSON made from a protocol buffer writes 64-bit numbers as texts.
+fn integer_or_text(v: &Value) -> Option<i64> {
+    integer(v).or_else(|| v.as_str()?.parse().ok())
 }
 
 /// An operation of Keras 3: the class is the function, its options are attributes.
 pub(super) fn keras_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     let name = crate::keras::weights::snake_case(&cx.layer.class);
-    run(cx, &name, "the operation")
+    run(cx, &name, "the operation", &Args::of(cx))
 }
 
 /// A function by the last part of its TensorFlow name, or the snake-case name of its Keras 3 class.
-fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str) -> Result<NodeId, FormatError> {
-    let args = Args::of(cx);
+fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str, args: &Args<'_>) -> Result<NodeId, FormatError> {
     let y = if let Some(op) = binary_op(name) {
         let (a, b) = (args.need(cx, 0, &["x", "x1", "a"])?, args.need(cx, 1, &["y", "x2", "b"])?);
         binary(cx, op, &a, &b)?
-    } else if let Some(function) = unary(cx, &args, name)? {
+    } else if let Some(function) = unary(cx, args, name)? {
         let x = args.node(cx, 0, INPUT)?;
         each(cx, x, function)?
     } else {
         match name {
-            "mean" | "reduce_mean" => reduce(cx, &args, Reduction::Mean)?,
-            "sum" | "reduce_sum" => reduce(cx, &args, Reduction::Sum)?,
-            "max" | "amax" | "reduce_max" => reduce(cx, &args, Reduction::Max)?,
-            "getitem" | "get_item" => {
+            "mean" | "reduce_mean" => reduce(cx, args, Reduction::Mean)?,
+            "sum" | "reduce_sum" => reduce(cx, args, Reduction::Sum)?,
+            "max" | "amax" | "reduce_max" => reduce(cx, args, Reduction::Max)?,
+            "getitem" | "get_item" | "strided_slice" => {
                 let key = args.value(cx, 1, &["slice_spec", "key"])?;
                 let key = key.ok_or_else(|| FormatError::malformed("the slice is missing"))?;
                 let x = args.plain(cx, 0, INPUT)?;
@@ -93,6 +173,14 @@ fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str) -> Result<NodeId, FormatEr
                 args.take(0, &["values", "xs"]);
                 merge::concat(cx, axis)?
             }
+            "concat_v2" => {
+                let axis = args.integer(cx, args.positional.len().saturating_sub(1), &["axis"])?;
+                let axis = axis.filter(|axis| *axis != 0);
+                merge::concat(
+                    cx,
+                    axis.ok_or_else(|| FormatError::unsupported("joining along the batch axis"))?,
+                )?
+            }
             "clip_by_value" | "clip" => {
                 let bound = |position, names: &[&'static str]| {
                     let value = args.value(cx, position, names)?;
@@ -112,8 +200,8 @@ fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str) -> Result<NodeId, FormatEr
                 let x = args.node(cx, 0, INPUT)?;
                 like(cx, x, Identity)?
             }
-            "pad" => pad(cx, &args)?,
-            "resize" => image_resize(cx, &args)?,
+            "pad" => pad(cx, args)?,
+            "resize" => image_resize(cx, args)?,
             _ => return Err(FormatError::unsupported(format!("{shown} is not supported"))),
         }
     };
@@ -126,10 +214,10 @@ const INPUT: &[&str] =
 
 fn binary_op(name: &str) -> Option<BinaryOp> {
     Some(match name {
-        "add" | "bias_add" => BinaryOp::Add,
-        "subtract" => BinaryOp::Subtract,
-        "multiply" | "scalar_mul" => BinaryOp::Multiply,
-        "divide" | "truediv" | "true_divide" => BinaryOp::Divide,
+        "add" | "add_v2" | "bias_add" => BinaryOp::Add,
+        "subtract" | "sub" => BinaryOp::Subtract,
+        "multiply" | "mul" | "scalar_mul" => BinaryOp::Multiply,
+        "divide" | "div" | "real_div" | "truediv" | "true_divide" => BinaryOp::Divide,
         "maximum" => BinaryOp::Maximum,
         "minimum" => BinaryOp::Minimum,
         "pow" | "power" => BinaryOp::Power,
@@ -144,7 +232,7 @@ fn unary(cx: &LayerCx<'_>, args: &Args<'_>, name: &str) -> Result<Option<Activat
     };
     Ok(Some(match name {
         "abs" | "absolute" => Activation::Abs,
-        "negative" => Activation::Neg,
+        "negative" | "neg" => Activation::Neg,
         "sqrt" => Activation::Sqrt,
         "rsqrt" => Activation::Rsqrt,
         "square" => Activation::Square,
