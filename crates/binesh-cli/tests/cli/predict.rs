@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use binesh::Model;
+use binesh::core::Runtime;
+use binesh::formats::LoadCx;
+use binesh::image::{Interpolation, Preprocess, Scaling};
 use serde_json::Value;
 
 use crate::bad::huge_png;
@@ -85,6 +89,52 @@ fn a_picture_alone_needs_no_name() {
         sandbox.ok("predict -m seq.h5 --scaling unit pix.png pix.png"),
         format!("pix.png\n{one}").repeat(2)
     );
+}
+
+/// `--scaling` and `--interpolation` reach the pixels: as the library prepares them when told so, and each differently.
+#[test]
+fn options_of_preprocessing() {
+    let sandbox = Sandbox::new();
+    let open = || Model::open(&sandbox.path("seq.h5"), None, &LoadCx::default(), Runtime::new(1)).unwrap().0;
+    let assumed = open().preprocessing().unwrap().preprocess.clone();
+    let cat = sandbox.picture("cat.png");
+    let scalings = [
+        ("none", Scaling::None),
+        ("unit", Scaling::Unit),
+        ("caffe", Scaling::Caffe),
+        ("tf", Scaling::Tf),
+        ("torch", Scaling::Torch),
+    ];
+    let filters = [
+        ("nearest", Interpolation::Nearest),
+        ("bilinear", Interpolation::Bilinear),
+        ("bicubic", Interpolation::Bicubic),
+        ("lanczos", Interpolation::Lanczos),
+        ("box", Interpolation::Box),
+        ("hamming", Interpolation::Hamming),
+        ("tf-bilinear", Interpolation::TfBilinear),
+    ];
+    let scalings = scalings
+        .map(|(name, scaling)| (format!("--scaling {name}"), Preprocess { scaling, ..assumed.clone() }));
+    let filters = filters.map(|(name, interpolation)| {
+        (format!("--scaling unit --interpolation {name}"), Preprocess { interpolation, ..assumed.clone() })
+    });
+    let mut seen = Vec::new();
+    for (option, preprocess) in scalings.into_iter().chain(filters) {
+        let mut model = open();
+        model.set_preprocess(preprocess);
+        let expected = model.predict(std::slice::from_ref(&cat)).unwrap()[0].probabilities[1];
+        let report = sandbox.json(&format!("predict -m seq.h5 cat.png {option}"));
+        let top = report["predictions"][0]["top"].as_array().unwrap();
+        let entry = top.iter().find(|entry| entry["class"] == 1).unwrap();
+        let got = entry["probability"].as_f64().unwrap();
+        assert!((got - f64::from(expected)).abs() < 1e-6, "{option}: {got}, expected {expected}");
+        seen.push(got);
+    }
+    seen.sort_by(f64::total_cmp);
+    seen.dedup();
+    // `x / 255` and bicubic are what is assumed without any option.
+    assert_eq!(seen.len(), 5 + 7 - 1, "some options change nothing: {seen:?}");
 }
 
 /// One sigmoid unit: the input as the file's own preprocessing would have it, by `run` on the same numbers.
