@@ -98,6 +98,11 @@ impl PictureModelArgs {
         self.picture.apply(&mut model)?;
         Ok(model)
     }
+
+    /// Whether the user says how pictures are resized.
+    pub(crate) fn says_interpolation(&self) -> bool {
+        self.picture.interpolation.is_some()
+    }
 }
 
 /// What a model file does not say about its pictures.

@@ -101,11 +101,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let mut options = DecodeOptions::default();
     if args.mode == Mode::Book {
         let known = model.preprocessing().ok_or(binesh::Error::NotAPictureModel)?.preprocess.clone();
-        model.set_preprocess(Preprocess {
-            interpolation: Interpolation::Nearest,
-            fit: Fit::Stretch,
-            ..known
-        });
+        let interpolation =
+            if args.model.says_interpolation() { known.interpolation } else { Interpolation::Nearest };
+        model.set_preprocess(Preprocess { interpolation, fit: Fit::Stretch, ..known });
         options = DecodeOptions::keras();
     }
     let layer = args.layer.as_deref().map(|name| model.find_node(name)).transpose()?;

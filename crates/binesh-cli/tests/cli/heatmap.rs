@@ -1,6 +1,9 @@
 //! `binesh heatmap`
 
+use binesh::Model;
+use binesh::core::Runtime;
 use binesh::formats::npy::NpyArray;
+use binesh::image::{Fit, Interpolation, Preprocess};
 use binesh::render::{Overlay, heat, overlay};
 use serde_json::Value;
 
@@ -99,6 +102,26 @@ fn maps_are_those_of_the_paper() {
         }
     }
     assert!(seen >= 10, "most maps are blank: this tests nothing");
+}
+
+/// The book's pictures are stretched, and not smoothed unless the user says so.
+#[test]
+fn the_book_sees_pictures_of_its_own() {
+    let sandbox = Sandbox::new();
+    let cat = sandbox.picture("cat.png");
+    for (option, interpolation) in
+        [("", Interpolation::Nearest), ("--interpolation lanczos", Interpolation::Lanczos)]
+    {
+        let report = sandbox.json(&format!("heatmap cat.png --out maps --mode book {option}"));
+        let mut model = Model::embedded(Runtime::new(2));
+        let known = model.preprocessing().unwrap().preprocess.clone();
+        model.set_preprocess(Preprocess { interpolation, fit: Fit::Stretch, ..known });
+        let (class, probability) = model.predict(std::slice::from_ref(&cat)).unwrap()[0].ranked()[0];
+        let entry = &report["heatmaps"][0];
+        let got = entry["probability"].as_f64().unwrap();
+        let close = (got - f64::from(probability)).abs() < 1e-5;
+        assert!(entry["class"] == class && close, "{option}: {entry}, expected {class} {probability}");
+    }
 }
 
 /// The files written are the map drawn as `render` draws it, which is tested against the book's arrays.
