@@ -271,6 +271,7 @@ impl Tile<'_> {
     /// # Safety
     /// As [`Tile::run`], and there are `R` outputs.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Constant indices: see below.
     unsafe fn rows<S: Simd, const R: usize>(&self, s: S) {
         if self.width == PANEL {
             for &output in self.next {
