@@ -174,7 +174,6 @@ impl WeightsArgs {
         let cx = LoadCx { input_shape, ..LoadCx::default() };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
         let (model, report) = output::waiting(&format!("loading {}", path.display()), open)?;
-        report.notes.iter().for_each(|text| output::note(text));
         if let Some(first) = report.unused.first() {
             output::warn(&format!(
                 "{} tensors of the file are not used, the first is `{first}`",

@@ -290,12 +290,15 @@ mod tests {
         }
         .in_layer("lambda_2", "Lambda")
         .in_file("model.h5")
-        .with_hint("export the model to ONNX, or replace the layer before saving");
+        .with_hint("replace it by a standard layer, or by arithmetic like `x / 127.5 - 1`, before saving");
         assert_eq!(
             e.to_string(),
             "model.h5: layer `lambda_2` has class `Lambda`, which holds Python code and cannot be loaded"
         );
-        assert_eq!(e.hint(), Some("export the model to ONNX, or replace the layer before saving"));
+        assert_eq!(
+            e.hint(),
+            Some("replace it by a standard layer, or by arithmetic like `x / 127.5 - 1`, before saving")
+        );
     }
 
     #[test]

@@ -58,8 +58,6 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Weights whose layout was changed, and how.
     pub transposed: Vec<String>,
-    /// What a careful user should know.
-    pub notes: Vec<String>,
 }
 
 /// A tensor of the file and the weight it became.

@@ -99,7 +99,6 @@ fn file(report: &LoadReport) -> Value {
         "unused": report.unused,
         "missing": report.missing,
         "transposed": report.transposed,
-        "notes": report.notes,
     })
 }
 

@@ -290,7 +290,9 @@ fn lambda(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
         place: Box::default(),
         class: cx.layer.class.clone(),
         why: "which holds Python code and cannot be loaded".to_owned(),
-        hint: Some("export the model to ONNX, or replace the layer before saving".to_owned()),
+        hint: Some(
+            "replace it by a standard layer, or by arithmetic like `x / 127.5 - 1`, before saving".to_owned(),
+        ),
     })
 }
 
@@ -303,5 +305,19 @@ fn unknown(cx: &LayerCx<'_>) -> FormatError {
         class: name.to_owned(),
         why: "which is not supported".to_owned(),
         hint: near.first().map(|class| format!("`{class}` is")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/formats.md` names every class that can be loaded.
+    #[test]
+    fn documented() {
+        let page = include_str!("../../../../docs/formats.md");
+        for (class, _) in CLASSES {
+            assert!(page.contains(&format!("`{class}`")), "docs/formats.md does not name `{class}`");
+        }
     }
 }
