@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let layer = model.graph().node(layer).name.clone();
     create_dir_all(&args.out).with_context(|| format!("cannot make the folder {}", args.out.display()))?;
     if !common.json {
-        output::print(&format!("layer `{layer}`, map {}x{}\n", map_size[0], map_size[1]))?;
+        output::tell(&format!("layer `{layer}`, map {}x{}\n", map_size[0], map_size[1]))?;
     }
 
     if map_size[0].max(map_size[1]) <= COARSE {
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
                 let stem = format!("{}_{}{suffix}", stems[index], method.name);
                 let entry = write(args, &model, &pictures[index], path, &stem, map)?;
                 if !common.json {
-                    output::print(&text(&entry))?;
+                    output::tell(&text(&entry))?;
                 }
                 entries.push(entry);
             }

@@ -86,9 +86,11 @@ fn a_reader_that_leaves_is_no_error() {
     let sandbox = Sandbox::new();
     for line in [
         "summary",
-        "summary --json",
-        "predict cat.png",
-        "predict --json cat.png",
+        "summary seq.h5 --json",
+        "predict -m seq.h5 --scaling unit pix.png",
+        "predict -m seq.h5 --scaling unit --json pix.png",
+        "heatmap -m vgg.h5 --scaling unit pix.png --out maps",
+        "activations -m seq.h5 --scaling unit pix.png --out layers",
         "completions zsh",
         "--help",
     ] {
@@ -101,6 +103,9 @@ fn a_reader_that_leaves_is_no_error() {
         let status = child.wait().unwrap();
         assert!(status.code() == Some(0) && stderr.is_empty(), "{line}: {status}\n{stderr}");
     }
+    // Files are written whether somebody reads of them or not.
+    assert_eq!(sandbox.files("maps").len(), 4);
+    assert!(sandbox.path("layers/index.html").exists());
 }
 
 #[cfg(target_os = "linux")]
@@ -133,6 +138,22 @@ fn the_number_of_threads_changes_nothing() {
     let (one, two) = (run(1), run(2));
     assert_eq!(one.0, two.0);
     assert!(one.1 == two.1 && one.1.len() == 6, "files differ");
+}
+
+/// Layers are drawn in parallel, which must not show.
+#[test]
+fn the_number_of_drawing_threads_changes_nothing() {
+    let sandbox = Sandbox::new();
+    let run = |threads: &str| {
+        let line =
+            format!("activations -m seq.h5 --scaling unit pix.png --json --npz v.npz --out layers{threads}");
+        let ran = Ran::of(sandbox.command().args(line.split_whitespace()).env("RAYON_NUM_THREADS", threads));
+        assert_eq!(ran.code, 0, "{ran}");
+        let folder = format!("layers{threads}");
+        let files = sandbox.files(&folder).into_iter().map(|name| sandbox.bytes(format!("{folder}/{name}")));
+        (ran.stdout, sandbox.bytes("v.npz"), files.collect::<Vec<_>>())
+    };
+    assert!(run("1") == run("3"), "files or reports differ");
 }
 
 /// The scalar kernels are the definition of the others.
