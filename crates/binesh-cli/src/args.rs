@@ -1,5 +1,6 @@
 //! Options that several verbs share.
 
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -189,7 +190,10 @@ impl PictureArgs {
     fn apply(&self, model: &mut Model) -> Result<()> {
         if let Some(path) = &self.labels {
             let file = || path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(file)?;
+            let text = String::from_utf8(read_file(path, LABEL_BYTES)?)
+                .ok()
+                .context("not UTF-8 text")
+                .with_context(file)?;
             // Editors on Windows begin a file with a byte order mark.
             let names = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty());
             model.set_labels(names.map(str::to_owned).collect()).with_context(file)?;
@@ -199,6 +203,14 @@ impl PictureArgs {
             output::warn(
                 "the model file does not say how pictures are scaled; x / 255 is assumed (see `--scaling`)",
             );
+        }
+        if let PreprocessingSource::Application(name) = &known.source
+            && self.scaling.is_none()
+            && *name != model.network().name
+        {
+            output::note(&format!(
+                "pictures are scaled as keras.applications does for `{name}` inside the model (see `--scaling`)"
+            ));
         }
         if self.scaling.is_some() || self.interpolation.is_some() {
             let known = known.preprocess.clone();
@@ -234,6 +246,19 @@ impl Filter {
             Filter::TfBilinear => Interpolation::TfBilinear,
         }
     }
+}
+
+/// More than any list of class names.
+const LABEL_BYTES: u64 = 64 << 20;
+
+/// Reads a file of at most `limit` bytes; a device may have no end.
+pub(crate) fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let name = || path.display().to_string();
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).with_context(name)?;
+    file.take(limit + 1).read_to_end(&mut bytes).with_context(name)?;
+    ensure!(bytes.len() as u64 <= limit, "{}: larger than the limit of {limit} bytes", path.display());
+    Ok(bytes)
 }
 
 /// Opens a picture of whatever format its content has.

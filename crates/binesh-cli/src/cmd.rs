@@ -135,7 +135,10 @@ impl<'a> Batches<'a> {
                     }
                 }
             }
-            if !batch.is_empty() {
+            // A bar with a single step has nothing to show until it is done.
+            if !batch.is_empty() && self.paths.len() == 1 {
+                output::waiting("running the network", || work(batch))?;
+            } else if !batch.is_empty() {
                 work(batch)?;
             }
             group.iter().for_each(|_| progress.step());

@@ -20,6 +20,18 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
+    /// Panics unless the position of every tap of `outputs` windows can be computed without overflow: a wrapped one could
+    /// pass for a position inside the input.
+    #[track_caller]
+    pub(crate) fn check(&self, outputs: usize) {
+        let last = |n: usize, step: usize| n.saturating_sub(1).checked_mul(step);
+        let reach = last(outputs, self.stride)
+            .zip(last(self.taps, self.dilation))
+            .and_then(|(o, k)| o.checked_add(k));
+        let all = reach.and_then(|reach| reach.checked_add(self.pad)?.checked_add(self.input));
+        assert!(all.is_some_and(|all| all <= isize::MAX as usize), "window positions overflow");
+    }
+
     /// Input position of tap `k` of the window at output position `o`; `None` in the padding.
     #[inline(always)]
     pub(crate) fn position(&self, o: usize, k: usize) -> Option<usize> {

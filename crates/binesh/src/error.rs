@@ -41,6 +41,12 @@ pub enum Error {
     /// Values that do not fit.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// More memory than there is.
+    #[error("the network needs {:.1} GB for its values at this input size, more than there is", *bytes as f64 / 1e9)]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// A network whose input is not one picture.
     #[error("the model does not take one RGB or gray picture as its input")]
     NotAPictureModel,

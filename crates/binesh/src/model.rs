@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use binesh_core::{
-    Grads, Graph, Layers, NodeId, Op, Params, Plan, PlanSpec, Runtime, Session, Shape, Tensor,
+    Activation, Grads, Graph, Layers, NodeId, Op, Params, Plan, PlanSpec, Runtime, Session, Shape, Tensor,
 };
 use binesh_formats::meta::{Application, Color, Interpolation, Preprocess, Scaling};
 use binesh_formats::{LoadCx, LoadReport, Network};
@@ -113,6 +113,12 @@ impl Model {
         Ok(())
     }
 
+    /// True for a value that is a map per picture, `[N, H, W, C]`; a kernel has four axes too.
+    pub fn is_map(&self, node: NodeId) -> bool {
+        let graph = self.graph();
+        graph.dims(node).len() == 4 && !matches!(graph.node(node).op, Op::Param(_) | Op::Constant(_))
+    }
+
     /// The classifying end of the network.
     pub fn head(&self) -> Result<Head, Error> {
         Head::of(self.graph())
@@ -130,6 +136,9 @@ impl Model {
         let inputs: Vec<(NodeId, Shape)> =
             graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
         let plan = Plan::new(graph, PlanSpec { inputs: &inputs, want, grads })?;
+        // Memory that does not exist is an error here, before it is an abort there.
+        let bytes = plan.peak_bytes();
+        Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;
         Ok(Session::new(plan, self.runtime.clone()))
     }
 
@@ -240,16 +249,23 @@ fn preprocessing(network: &Network) -> Option<Preprocessing> {
     Some(Preprocessing { preprocess, source })
 }
 
-/// The first thing that happens to the input, besides moving it, is a rescaling or normalisation.
+/// The first thing that happens to the input, besides moving and cropping it, is arithmetic with constants.
 fn scales_itself(network: &Network, input: NodeId) -> bool {
+    let graph = &network.graph;
+    let constant = |id: &NodeId| matches!(graph.node(*id).op, Op::Constant(_));
     let mut node = input;
-    loop {
-        let reader = network.graph.nodes().iter().position(|n| n.inputs.first() == Some(&node));
-        let Some(next) = reader.and_then(|index| network.graph.ids().nth(index)) else { return false };
-        match &network.graph.node(next).op {
-            Op::Rescaling(_) | Op::Normalization(_) | Op::Binary(_) => return true,
-            Op::Identity(_) | Op::ZeroPad2d(_) | Op::Dropout(_) => node = next,
+    while let Some(next) = graph.ids().find(|&id| graph.node(id).inputs.contains(&node)) {
+        let reader = graph.node(next);
+        match &reader.op {
+            Op::Rescaling(_) | Op::Normalization(_) => return true,
+            Op::Activate(activate) => return matches!(activate.function, Activation::Affine { .. }),
+            Op::Binary(_) => return reader.inputs.iter().any(constant),
+            // A resize is a product with a constant.
+            Op::Dense(_) if reader.inputs[1..].iter().all(constant) => node = next,
+            Op::Identity(_) | Op::Dropout(_) | Op::ZeroPad2d(_) | Op::Crop2d(_) | Op::Slice(_) => node = next,
+            Op::Permute(_) | Op::Reshape(_) => node = next,
             _ => return false,
         }
     }
+    false
 }

@@ -54,7 +54,8 @@ pub enum Score {
     /// The value before softmax or sigmoid, as the papers have it: another class cannot explain it away.
     #[default]
     Logit,
-    /// The value after it, as the book has it. Its gradient vanishes where the network is sure.
+    /// The network's own output, as the book has it: after softmax or sigmoid where there is one, and then its gradient
+    /// vanishes where the network is sure.
     Probability,
 }
 

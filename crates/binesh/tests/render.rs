@@ -270,3 +270,19 @@ fn hostile_names_stay_text() {
     assert!(page.contains("href=\"host/a%20b%23c%3Fd%25.png\""));
     assert!(contact_sheet("empty", &[]).contains("<h1>empty</h1>"));
 }
+
+/// A link keeps leading where it led, and a device stays a device.
+#[cfg(unix)]
+#[test]
+fn links_and_devices_are_written_through() {
+    let dir = tempfile::tempdir().unwrap();
+    let [target, link] = ["target", "link"].map(|name| dir.path().join(name));
+    std::fs::write(&target, "old").unwrap();
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    binesh::render::write_file(&link, b"new").unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(std::fs::read(&target).unwrap(), b"new");
+    let null = std::path::Path::new("/dev/null");
+    binesh::render::write_file(null, b"gone").unwrap();
+    assert!(!null.symlink_metadata().unwrap().is_file());
+}

@@ -107,8 +107,7 @@ fn nodes(model: &Model, names: &[String]) -> Result<Vec<NodeId>> {
     }
     let node = |name: &String| {
         let node = model.find_node(name)?;
-        let dims = model.graph().dims(node);
-        if dims.len() == 4 { Ok(node) } else { Err(binesh::Error::not_a_map(model.graph(), node).into()) }
+        if model.is_map(node) { Ok(node) } else { Err(binesh::Error::not_a_map(model.graph(), node).into()) }
     };
     let nodes: Vec<NodeId> = names.iter().map(node).collect::<Result<_>>()?;
     let first = |(index, node): &(usize, &NodeId)| !nodes[..*index].contains(node);

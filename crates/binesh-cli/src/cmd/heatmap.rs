@@ -5,12 +5,12 @@ use std::fs::create_dir_all;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use binesh::Model;
 use binesh::core::NodeId;
 use binesh::formats::npy::write_npy;
 use binesh::image::{DecodeOptions, Fit, Interpolation, Picture, Preprocess};
 use binesh::render::{Overlay, heat, overlay, write_file, write_png};
 use binesh::view::{Heatmap, METHODS, Probe, Score, Target, heatmaps};
-use binesh::{HeadKind, Model};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -162,7 +162,7 @@ fn probes<'m>(args: &Args, model: &'m Model, layer: Option<NodeId>) -> Result<Ve
         Mode::Book => Score::Probability,
     };
     let targets = match args.class.as_str() {
-        "top" if model.head()?.kind == HeadKind::Binary => vec![Target::Class(0), Target::Class(1)],
+        "top" if model.head()?.is_binary() => vec![Target::Class(0), Target::Class(1)],
         "top" => vec![Target::Top],
         name => vec![Target::Class(model.find_class(name)?)],
     };

@@ -11,7 +11,7 @@ use binesh::formats::npy::{NpzWriter, read_npy};
 use binesh::render::write_file;
 use serde::Serialize;
 
-use crate::args::{Common, ModelArgs};
+use crate::args::{Common, ModelArgs, read_file};
 use crate::cmd::Outcome;
 use crate::output;
 
@@ -144,7 +144,7 @@ fn inputs(model: &Model, given: &[String]) -> Result<Vec<Tensor>> {
 }
 
 fn read(path: &Path) -> Result<Tensor> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let bytes = read_file(path, Limits::default().file_bytes)?;
     let array = read_npy(&bytes, &Limits::default())
         .map_err(|error| binesh::Error::from(error.in_file(&path.display().to_string())))?;
     Ok(Tensor::new(array.shape, array.data)?)

@@ -6,11 +6,12 @@ use anyhow::Result;
 use binesh::formats::LoadReport;
 use binesh::report::summary::{Keras3Style, ModelKind, Note, Summary};
 use binesh::{Model, PreprocessingSource};
-use clap::ValueEnum;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::args::{Common, WeightsArgs};
-use crate::cmd::Outcome;
+use crate::cmd::{Cli, Outcome};
 use crate::output;
 
 /// Print a network's layers, output shapes and parameters, as Keras does
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     costs: bool,
 
     /// Width of the table in columns [default: as Keras chooses from the terminal]
-    #[arg(long, value_name = "COLUMNS")]
+    #[arg(long, value_name = "COLUMNS", value_parser = columns)]
     width: Option<usize>,
 }
 
@@ -58,7 +59,19 @@ enum Style {
     Json,
 }
 
+/// No table is wider, and no memory holds one that is much wider.
+fn columns(text: &str) -> Result<usize, String> {
+    let columns = text.parse().ok().filter(|columns| (1..=10_000).contains(columns));
+    columns.ok_or_else(|| "not a number from 1 to 10000".to_owned())
+}
+
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
+    let of_keras3 = args.expand_nested || args.show_trainable || args.costs || args.width.is_some();
+    if args.style == Style::Keras2 && of_keras3 {
+        let text =
+            "`--expand-nested`, `--show-trainable`, `--costs` and `--width` are not for `--style keras2`";
+        Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
+    }
     let (model, report) = args.weights.load(args.model.as_deref(), common)?;
     let summary = summary(&model, report.as_ref())?;
     if common.json || args.style == Style::Json {

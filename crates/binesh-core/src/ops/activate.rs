@@ -39,6 +39,11 @@ impl Operator for Activate {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
+        if let Activation::Relu { max, threshold, .. } = self.function
+            && max < threshold
+        {
+            return Err(ShapeError::new(format!("the largest value {max} lies below the threshold {threshold}")));
+        }
         Ok(inputs[0].clone())
     }
 

@@ -6,7 +6,7 @@ use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
-/// `y = (x - mean) / max(sqrt(variance), 1e-7)` per channel, or `y = x * sqrt(variance) + mean` when inverted.
+/// `y = (x - mean) / max(sqrt(variance), 1e-7)` per channel, or `y = x * max(sqrt(variance), 1e-7) + mean` when inverted.
 /// Statistics are constants: they have no gradient.
 ///
 /// # Shapes
@@ -21,14 +21,10 @@ pub struct Normalization {
 const EPSILON: f32 = 1e-7;
 
 impl Normalization {
-    fn scale_shift(&self, mean: &[f32], variance: &[f32]) -> [Vec<f32>; 2] {
+    /// The factor per channel.
+    fn scale(&self, variance: &[f32]) -> Vec<f32> {
         let std = |v: &f32| v.sqrt().max(EPSILON);
-        if self.invert {
-            return [variance.iter().map(std).collect(), mean.to_vec()];
-        }
-        let scale: Vec<f32> = variance.iter().map(|v| 1.0 / std(v)).collect();
-        let shift = mean.iter().zip(&scale).map(|(m, s)| -m * s).collect();
-        [scale, shift]
+        variance.iter().map(|v| if self.invert { std(v) } else { 1.0 / std(v) }).collect()
     }
 }
 
@@ -50,13 +46,22 @@ impl Operator for Normalization {
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        let [scale, shift] = self.scale_shift(inputs[1].data(), inputs[2].data());
-        norm::scale_shift(cx, scale.len(), inputs[0].data(), &scale, &shift, output.into_data());
+        let (x, mean, scale) = (inputs[0].data(), inputs[1].data(), self.scale(inputs[2].data()));
+        if self.invert {
+            return norm::scale_shift(cx, scale.len(), x, &scale, mean, output.into_data());
+        }
+        // The mean goes first: folded into an offset it would take digits with it where it is far from zero.
+        let rows = output.into_data().chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len()));
+        for (y, x) in rows {
+            for (((y, x), mean), scale) in y.iter_mut().zip(x).zip(mean).zip(&scale) {
+                *y = (x - mean) * scale;
+            }
+        }
     }
 
     fn backward(&self, _cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        let [scale, _] = self.scale_shift(at.input(1).data(), at.input(2).data());
+        let scale = self.scale(at.input(2).data());
         for (dx, dy) in dx.data().chunks_exact_mut(scale.len()).zip(dy.data().chunks_exact(scale.len())) {
             dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
         }

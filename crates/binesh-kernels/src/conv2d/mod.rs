@@ -72,6 +72,8 @@ impl Conv2d {
             "groups divide channels"
         );
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
+        self.rows().check(self.ho);
+        self.columns().check(self.wo);
     }
 }
 

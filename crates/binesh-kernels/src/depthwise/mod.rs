@@ -70,6 +70,8 @@ impl Depthwise {
     fn check(&self) {
         assert!(self.multiplier > 0, "multiplier is positive");
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
+        self.rows().check(self.ho);
+        self.columns().check(self.wo);
     }
 }
 

@@ -74,6 +74,9 @@ impl Pool {
 
     fn check(&self, x: usize, y: usize) {
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
+        self.rows().check(self.ho);
+        self.columns().check(self.wo);
+        product([self.kh, self.kw, self.w, self.c]);
         assert_eq!(x, self.x_len(), "x length");
         assert_eq!(y, self.y_len(), "y length");
     }

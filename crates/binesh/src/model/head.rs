@@ -26,6 +26,8 @@ pub enum HeadKind {
     Binary,
     /// Several units with a sigmoid each: classes that do not exclude one another.
     MultiLabel,
+    /// One unit without a sigmoid: the logit of class 1, as networks trained with `from_logits=True` end.
+    BinaryLogit,
     /// Logits of exclusive classes.
     Logits,
 }
@@ -34,7 +36,7 @@ impl Head {
     /// The head of a network whose first output is a vector per picture.
     pub fn of(graph: &Graph) -> Result<Head, Error> {
         let output = *graph.outputs().first().ok_or(Error::NotAClassifier)?;
-        let [None, Some(units)] = graph.dims(output)[..] else { return Err(Error::NotAClassifier) };
+        let [_, Some(units)] = graph.dims(output)[..] else { return Err(Error::NotAClassifier) };
         let last = last_computed(graph, output);
         let node = graph.node(last);
         let (logits, kind) = match &node.op {
@@ -42,6 +44,12 @@ impl Head {
             Op::Activate(activate) if activate.function == Activation::Sigmoid => {
                 (node.inputs[0], if units == 1 { HeadKind::Binary } else { HeadKind::MultiLabel })
             }
+            // Between 0 and 1 like a sigmoid, but a logit behind it would be another one's.
+            Op::Activate(activate) if units == 1 && is_hard_sigmoid(activate.function) => {
+                (output, HeadKind::Binary)
+            }
+            Op::Activate(_) if units == 1 => return Err(Error::NotAClassifier),
+            _ if units == 1 => (output, HeadKind::BinaryLogit),
             _ => (output, HeadKind::Logits),
         };
         // A softmax over a map that is flattened afterwards has logits of another shape.
@@ -53,9 +61,14 @@ impl Head {
         })
     }
 
-    /// Number of classes; two for a single sigmoid unit.
+    /// True for one unit that tells two classes apart.
+    pub fn is_binary(&self) -> bool {
+        matches!(self.kind, HeadKind::Binary | HeadKind::BinaryLogit)
+    }
+
+    /// Number of classes; two for a single unit.
     pub fn classes(&self) -> usize {
-        if self.kind == HeadKind::Binary { 2 } else { self.units }
+        if self.is_binary() { 2 } else { self.units }
     }
 
     /// A picture's outputs as one probability per class.
@@ -63,6 +76,7 @@ impl Head {
         match self.kind {
             HeadKind::Softmax | HeadKind::MultiLabel => outputs.to_vec(),
             HeadKind::Binary => vec![1.0 - outputs[0], outputs[0]],
+            HeadKind::BinaryLogit => vec![1.0 / (1.0 + outputs[0].exp()), 1.0 / (1.0 + (-outputs[0]).exp())],
             HeadKind::Logits => {
                 let max = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let exp: Vec<f32> = outputs.iter().map(|x| (x - max).exp()).collect();
@@ -75,11 +89,15 @@ impl Head {
     /// What to add to the head's values, and with which sign, so that the sum is the class's score: its unit, or for
     /// class 0 of a single sigmoid unit minus that unit.
     pub fn direction(&self, class: usize) -> (usize, f32) {
-        match self.kind {
-            HeadKind::Binary => (0, if class == 1 { 1.0 } else { -1.0 }),
-            _ => (class, 1.0),
+        match self.is_binary() {
+            true => (0, if class == 1 { 1.0 } else { -1.0 }),
+            false => (class, 1.0),
         }
     }
+}
+
+fn is_hard_sigmoid(function: Activation) -> bool {
+    matches!(function, Activation::HardSigmoid2 | Activation::HardSigmoid3)
 }
 
 /// The node that computed a value, past nodes that only pass it on.

@@ -1,6 +1,7 @@
 //! Model files from disk.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use binesh_formats::{FormatError, LoadCx, LoadReport, Loaded, Network, load, load_keras};
@@ -20,13 +21,20 @@ pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<(
     }
 }
 
-/// Reads a file after a look at its size.
+/// Reads a file after a look at its size; a device says 0 and may have no end, so the limit holds while reading too.
 fn read(path: &Path, cx: &LoadCx) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
     let io = |error: std::io::Error| Error::Format(FormatError::from(error).in_file(&name));
-    let size = fs::metadata(path).map_err(io)?.len();
-    if size > cx.limits.file_bytes {
-        return Err(Error::FileSize { path: name, bytes: size, limit: cx.limits.file_bytes });
+    let limit = cx.limits.file_bytes;
+    let file = File::open(path).map_err(io)?;
+    let promised = file.metadata().map_err(io)?.len();
+    let mut bytes = Vec::new();
+    if promised <= limit {
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(io)?;
     }
-    fs::read(path).map_err(io)
+    let found = promised.max(bytes.len() as u64);
+    if found > limit {
+        return Err(Error::FileSize { path: name, bytes: found, limit });
+    }
+    Ok(bytes)
 }

@@ -61,6 +61,18 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError { path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::metadata(folder).map_err(failed)?;
+    match std::fs::symlink_metadata(path) {
+        // What a link leads to is replaced, not the link.
+        Ok(found) if found.is_symlink() && path.exists() => {
+            return write_file(&path.canonicalize().map_err(failed)?, bytes);
+        }
+        // A device or a pipe cannot be written whole or not at all, and must not be replaced.
+        Ok(found) if !found.is_file() && !found.is_dir() && !found.is_symlink() => {
+            let mut file = std::fs::File::options().write(true).open(path).map_err(failed)?;
+            return file.write_all(bytes).map_err(failed);
+        }
+        _ => {}
+    }
     let mut builder = tempfile::Builder::new();
     // A temporary file is private by default; this one is to be an ordinary file, as far as the umask lets it.
     #[cfg(unix)]

@@ -54,7 +54,7 @@ impl<'m> Probe<'m> {
             Some(layer) => layer,
             None => default_layer(model)?,
         };
-        if model.graph().dims(layer).len() != 4 {
+        if !model.is_map(layer) {
             return Err(Error::not_a_map(model.graph(), layer));
         }
         let classes = head.classes();
