@@ -175,6 +175,25 @@ def merging():
 
 
 @net
+def merging_ranks():
+    """Inputs of lower rank get axes after the batch, not before it."""
+    a, v = L.Input((3, 5, 4), name="a"), L.Input((4,), name="v")
+    s = L.Reshape((1, 1, 4), name="s")(v)
+    layers = [
+        L.Multiply(name="multiply")([a, v]),
+        L.Multiply(name="multiply_small")([s, v]),
+        L.Add(name="add")([v, a]),
+        L.Subtract(name="subtract")([v, a]),
+        L.Average(name="average")([a, v]),
+        L.Maximum(name="maximum")([a, v]),
+        L.Minimum(name="minimum")([v, a]),
+    ]
+    outs = [L.Flatten(name=f"flat_{i}")(o) for i, o in enumerate(layers)]
+    model = keras.Model([a, v], L.Concatenate(name="join")(outs), name="merging_ranks")
+    check("merging_ranks", model, [images("merging_ranks", 2, 3, 5, 4), images("merging_ranks_v", 2, 4)])
+
+
+@net
 def shaping():
     x = L.Input((4, 6, 3), name="x")
     layers = [

@@ -158,6 +158,19 @@ def nested_shared():
 
 
 @net
+def nested_output():
+    """A model called three times, once on its own output; the first call and the last are outputs, as is a layer after the second."""
+    x = L.Input((4, 5, 3), name="inner_input")
+    inner = keras.Model(x, L.Conv2D(3, 1, activation="tanh", name="conv")(x), name="inner")
+    i = L.Input((4, 5, 3), name="x")
+    first = inner(i)
+    second = inner(first)
+    third = inner(second)
+    model = keras.Model(i, [first, third, L.Conv2D(2, 2, name="head")(second)], name="echo")
+    check("nested_output", model, [images("echo", 2, 4, 5, 3)], BOTH)
+
+
+@net
 def frozen():
     """Some layers not trainable: Keras 2 writes a model's trainable weights first, also in nested models."""
     x = L.Input((6, 7, 3), name="inner_input")

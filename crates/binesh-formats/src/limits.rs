@@ -16,6 +16,8 @@ pub struct Limits {
     pub tensor_elements: u64,
     /// Layers of one network, nested ones included; also bounds the groups and tensors of one HDF5 file.
     pub layers: usize,
+    /// Nodes of one graph and uses of layers: a model used twice counts twice, whatever is inside it too.
+    pub nodes: usize,
     /// Models inside models.
     pub nesting: usize,
     /// Entries of one archive.
@@ -42,6 +44,7 @@ impl Default for Limits {
             json_depth: 100,
             tensor_elements: 1 << 29,
             layers: 50_000,
+            nodes: 200_000,
             nesting: 32,
             archive_entries: 100_000,
             archive_ratio: 200,

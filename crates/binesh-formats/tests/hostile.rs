@@ -242,3 +242,40 @@ fn change(root: &mut Value, random: &mut Random) -> String {
     *value = new;
     said
 }
+
+/// A model used twice inside a model used twice, and so on: ten kilobytes that unfold to 2^30 layers.
+#[test]
+fn models_that_unfold_without_end_are_refused() {
+    let input = |name: &str| {
+        json!({"class_name": "InputLayer", "name": name, "inbound_nodes": [],
+               "config": {"name": name, "batch_input_shape": [null, 4, 4, 3]}})
+    };
+    let around = |inner: Value, class: &str, depth: usize| {
+        let used = json!({"class_name": class, "name": "m", "config": inner,
+                          "inbound_nodes": [[["x", 0, 0, {}]], [["m", 1, 0, {}]]]});
+        json!({"name": format!("level_{depth}"), "layers": [input("x"), used],
+               "input_layers": [["x", 0, 0]], "output_layers": [["m", 2, 0]]})
+    };
+    let leaf = json!({"name": "leaf", "layers": [input("x")], "input_layers": [["x", 0, 0]],
+                      "output_layers": [["x", 0, 0]]});
+    // The last of them adds no node at all.
+    for inner in [
+        json!({"name": "relu", "layers": [input("x"), {"class_name": "ReLU", "name": "r", "config": {"name": "r"},
+               "inbound_nodes": [[["x", 0, 0, {}]]]}], "input_layers": [["x", 0, 0]],
+               "output_layers": [["r", 0, 0]]}),
+        leaf,
+    ] {
+        let mut model = inner;
+        for depth in 0..28 {
+            model = around(model, "Functional", depth);
+        }
+        let json = json!({"class_name": "Functional", "config": model, "keras_version": "2.15.0"});
+        let bytes = serde_json::to_vec(&json).unwrap();
+        assert!(bytes.len() < 20_000);
+        let start = Instant::now();
+        let e = load(bytes, "it", &LoadCx::default()).unwrap_err().to_string();
+        assert!(start.elapsed() < PATIENCE, "took {:?}", start.elapsed());
+        assert!(e.contains("the number of nodes and uses of layers is 20000"), "{e}");
+        assert!(e.ends_with("more than the limit of 200000"), "{e}");
+    }
+}

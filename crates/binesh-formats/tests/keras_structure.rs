@@ -225,3 +225,26 @@ fn weights_of_another_model_are_refused_with_both_lists_of_names() {
     let hint = e.hint().unwrap_or_default();
     assert!(hint.starts_with("the network wants: ") && hint.contains("; the file has: "), "{hint}");
 }
+
+/// Such calls once panicked, or counted an axis twice.
+#[test]
+fn repeated_axes_are_refused() {
+    for (function, axes) in [
+        ("expand_dims", "[5, 5]"),
+        ("expand_dims", "[-1, 5]"),
+        ("squeeze", "[1, 1]"),
+        ("math.reduce_sum", "[1, 1]"),
+        ("math.reduce_mean", "[1, -3]"),
+    ] {
+        let json = format!(
+            r#"{{"class_name": "Functional", "keras_version": "2.15.0", "config": {{"name": "m", "layers": [
+            {{"class_name": "InputLayer", "name": "x", "inbound_nodes": [],
+              "config": {{"name": "x", "batch_input_shape": [null, 1, 4, 3]}}}},
+            {{"class_name": "TFOpLambda", "name": "f", "config": {{"name": "f", "function": "{function}"}},
+              "inbound_nodes": [["x", 0, 0, {{"axis": {axes}}}]]}}],
+            "input_layers": [["x", 0, 0]], "output_layers": [["f", 0, 0]]}}}}"#
+        );
+        let e = load(json.into_bytes(), "it", &LoadCx::default()).unwrap_err().to_string();
+        assert!(e.contains("axes ["), "{function} {axes}: {e}");
+    }
+}

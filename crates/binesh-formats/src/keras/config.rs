@@ -4,6 +4,8 @@
 //! `{"args": [...], "kwargs": {...}}` with `__keras_tensor__` objects inside. A `Sequential` is a list of layers, or an
 //! object that holds the list. Attributes keep the file's names and values; [`super::keras1`] modernises old ones.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::keras1;
@@ -111,6 +113,9 @@ pub(crate) fn parse(json: &[u8], limits: &Limits) -> Result<ModelConfig, FormatE
         FormatError::malformed("the JSON is not a Keras architecture: it has no `class_name`")
             .with_hint("`model.to_json()` writes an architecture")
     })?;
+    if let Some(own) = own_name(&value) {
+        return Err(own_model(&own));
+    }
     let config =
         value.get("config").ok_or_else(|| FormatError::malformed("the architecture has no `config`"))?;
     let mut model = model(class, config, limits, limits.nesting, &mut budget)?.ok_or_else(|| {
@@ -173,15 +178,22 @@ fn model(
     let nesting = nesting.checked_sub(1).ok_or_else(|| {
         FormatError::limit("the depth of nested models", limits.nesting as u64 + 1, limits.nesting as u64)
     })?;
+    let counted_from_one: HashSet<usize> = (0..layers.len()).filter(|&i| has_own_node(&layers[i])).collect();
     let mut parse = |l: &Value| layer(l, limits, nesting, budget);
     let mut layers = layers.iter().map(&mut parse).collect::<Result<Vec<_>, _>>()?;
     keras1::name_models(&mut layers);
     let functional = config.get("input_layers").is_some() && config.get("output_layers").is_some();
     let wiring = if functional {
-        Wiring::Functional {
-            inputs: refs(&config["input_layers"])?,
-            outputs: refs(&config["output_layers"])?,
+        let mut outputs = refs(&config["output_layers"])?;
+        let counted_from_one: HashMap<&str, usize> =
+            counted_from_one.into_iter().map(|i| (layers[i].name.as_str(), layers[i].calls.len())).collect();
+        for output in &mut outputs {
+            if let Some(calls) = counted_from_one.get(output.layer.as_str()) {
+                // Keras takes the last call for 0, as Python does for -1.
+                output.node = output.node.checked_sub(1).unwrap_or(calls.saturating_sub(1));
+            }
         }
+        Wiring::Functional { inputs: refs(&config["input_layers"])?, outputs }
     } else if let Some(branches) = layers.first().and_then(keras1::branches) {
         let branches = branches.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         keras1::join_branches(&mut layers, branches)?
@@ -210,16 +222,32 @@ fn layer(
     })?;
     let class = text(value, "class_name")
         .ok_or_else(|| FormatError::malformed("an entry of `layers` has no `class_name`"))?;
+    let class = own_name(value).unwrap_or(class);
     let config = value.get("config").unwrap_or(&Value::Null);
     // Functional models repeat the name beside the config; an operation of Keras 3 has it nowhere else.
     let name = text(value, "name").or_else(|| text(config, "name"));
     let place = |e: FormatError| e.in_layer(name.as_deref().unwrap_or("?"), &class);
     let nested = model(&class, config, limits, nesting, budget).map_err(place)?.map(Box::new);
+    if nested.is_some() && class.contains('>') {
+        return Err(place(own_model(&class)));
+    }
     let calls = match value.get("inbound_nodes") {
         Some(Value::Array(nodes)) => nodes.iter().map(call).collect::<Result<_, _>>().map_err(place)?,
         None | Some(Value::Null) => Vec::new(),
         Some(_) => return Err(place(FormatError::malformed("`inbound_nodes` is not a list"))),
     };
+    let trains = |call: &Call| {
+        call.kwargs.iter().any(|(name, arg)| name == "training" && *arg == Arg::Value(Value::Bool(true)))
+    };
+    // Keras 3 writes it of every augmentation and other change of pictures, whose default it is, and leaves pictures
+    // alone when a network is used.
+    let trainable =
+        ["BatchNormalization", "Dropout", "Gaussian", "StochasticDepth"].iter().any(|k| class.contains(k))
+            || class.starts_with("Random") && !called_by_keras3(value);
+    if calls.iter().any(trains) && (trainable || nested.is_some()) {
+        let text = "it is called with `training` = `true`, which is not supported: networks are run for use";
+        return Err(place(FormatError::unsupported(text)));
+    }
     let mut nested = nested;
     if let Some(ModelConfig { wiring: Wiring::Sequential { build_input_shape: shape @ None }, .. }) =
         nested.as_deref_mut()
@@ -244,13 +272,45 @@ fn layer(
     Ok(LayerConfig { name, class, operation, attributes, nested, calls })
 }
 
+/// The registered name (`mypkg>ReLU`) of a class that is somebody's own. Keras leaves it out for its own classes, or
+/// writes it beside one of its own modules.
+fn own_name(value: &Value) -> Option<String> {
+    let registered = text(value, "registered_name")?;
+    let own_module = text(value, "module").is_some_and(|module| module.starts_with("keras"));
+    let own = registered.contains('>') || (value.get("module").is_some() && !own_module);
+    // Without a package there is nothing in the name that tells it from Keras's own.
+    own.then(|| if registered.contains('>') { registered } else { format!("Custom>{registered}") })
+}
+
+/// A subclass of a model may do anything in its `call`.
+fn own_model(class: &str) -> FormatError {
+    FormatError::UnsupportedClass {
+        place: Box::default(),
+        class: class.to_owned(),
+        why: "which is a model of its own, not one of Keras's".to_owned(),
+        hint: None,
+    }
+}
+
+/// Whether the layer's calls were written by Keras 3.
+fn called_by_keras3(layer: &Value) -> bool {
+    layer.pointer("/inbound_nodes/0").is_some_and(Value::is_object)
+}
+
+/// Whether the layer is a functional model whose making Keras 3 counts as its call 0 in `output_layers`, where
+/// `inbound_nodes` count from the first call. Keras 1 and 2 count it in both; a `Sequential` of Keras 3 in neither.
+///
+/// After `get_config`, `serialize_node` and `functional_from_config` of Keras 3's `models/functional.py`.
+fn has_own_node(layer: &Value) -> bool {
+    called_by_keras3(layer) && layer.pointer("/config/output_layers").is_some()
+}
+
 /// Keras 3 says so in the module; in a `.h5` file, which leaves modules out, only layers have a `trainable` or `dtype`.
 fn is_operation(layer: &Value, config: &Value, class: &str) -> bool {
     match layer.get("module").and_then(Value::as_str) {
         Some(module) => module.starts_with("keras.src.ops") || module.starts_with("keras.ops"),
         None => {
-            let keras3 = layer.pointer("/inbound_nodes/0").is_some_and(Value::is_object);
-            keras3
+            called_by_keras3(layer)
                 && class != "InputLayer"
                 && config.get("trainable").is_none()
                 && config.get("dtype").is_none()
@@ -448,6 +508,49 @@ mod tests {
         assert_eq!(refs(&json!(["a", 0, 0])).unwrap(), std::slice::from_ref(&a));
         assert_eq!(refs(&json!([["a", 0, 0], ["b", 0, 1]])).unwrap(), [a.clone(), b.clone()]);
         assert_eq!(refs(&json!({"q": ["b", 0, 1], "p": ["a", 0, 0]})).unwrap(), [a, b]);
+    }
+
+    #[test]
+    fn outputs_count_the_calls_of_a_nested_model_as_its_keras_did() {
+        let outputs = |inner: &Value, nodes: &Value, output: usize| {
+            let layer = json!({"class_name": "Model", "name": "m", "config": inner, "inbound_nodes": nodes});
+            let config = json!({"layers": [layer], "input_layers": [], "output_layers": [["m", output, 0]]});
+            match read(&json!({"class_name": "Model", "config": config})).unwrap().wiring {
+                Wiring::Functional { outputs, .. } => outputs[0].node,
+                Wiring::Sequential { .. } => panic!("not functional"),
+            }
+        };
+        let model = json!({"layers": [], "input_layers": [], "output_layers": []});
+        let sequential = json!({"layers": []});
+        let keras3 = json!([{"args": []}, {"args": []}]);
+        let keras2 = json!([[["x", 0, 0, {}]], [["m", 1, 0, {}]]]);
+        assert_eq!([0, 1, 2].map(|i| outputs(&model, &keras3, i)), [1, 0, 1]);
+        assert_eq!([0, 1].map(|i| outputs(&sequential, &keras3, i)), [0, 1]);
+        // The mapper sees from all references together that these begin at 1.
+        assert_eq!([1, 2].map(|i| outputs(&model, &keras2, i)), [1, 2]);
+    }
+
+    /// What is somebody's own, or is called to train, is never taken for something else.
+    #[test]
+    fn own_classes_keep_their_names() {
+        let layer = |extra: Value| {
+            let mut layer = json!({"class_name": "ReLU", "config": {"name": "r"}, "inbound_nodes": []});
+            layer.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            let config = json!({"layers": [layer]});
+            read(&json!({"class_name": "Sequential", "config": config}))
+                .map(|model| model.layers[0].class.clone())
+        };
+        let own = json!({"module": null, "registered_name": "mypkg>ReLU"});
+        assert_eq!(layer(own).unwrap(), "mypkg>ReLU");
+        assert_eq!(layer(json!({"module": "__main__", "registered_name": "ReLU"})).unwrap(), "Custom>ReLU");
+        assert_eq!(layer(json!({"module": "keras.layers", "registered_name": null})).unwrap(), "ReLU");
+        assert_eq!(layer(json!({})).unwrap(), "ReLU");
+        let training = |value: bool| {
+            let nodes = json!([[["x", 0, 0, {"training": value}]]]);
+            json!({"class_name": "Dropout", "inbound_nodes": nodes})
+        };
+        assert!(layer(training(true)).unwrap_err().to_string().contains("`training` = `true`"));
+        assert_eq!(layer(training(false)).unwrap(), "Dropout");
     }
 
     #[test]

@@ -111,8 +111,7 @@ const AUGMENTATIONS: &[&str] = &[
 
 /// Builds one use of a layer.
 pub(super) fn build(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
-    // `Custom>LayerScale`: a class registered under a package.
-    let class = cx.layer.class.rsplit('>').next().unwrap_or_default();
+    let class = known_name(&cx.layer.class);
     if cx.layer.operation {
         return arithmetic::keras_op(cx);
     }
@@ -122,6 +121,15 @@ pub(super) fn build(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     match CLASSES.iter().find(|(name, _)| *name == class) {
         Some((_, build)) => build(cx),
         None => Err(unknown(cx)),
+    }
+}
+
+/// The class under its name in the list. One registered under a package (`mypkg>ReLU`) is somebody's own, whatever its
+/// name, but for those that `keras.applications` registers.
+fn known_name(class: &str) -> &str {
+    match class.split_once('>') {
+        Some((_, name @ ("CustomScaleLayer" | "LayerScale" | "StochasticDepth"))) => name,
+        _ => class,
     }
 }
 

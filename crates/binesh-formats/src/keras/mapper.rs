@@ -68,6 +68,8 @@ pub(super) struct Hints {
     pub(super) keras: u32,
     /// The most elements of one weight.
     pub(super) tensor_elements: u64,
+    /// The most nodes and uses of layers.
+    pub(super) nodes: usize,
     /// The weights were trained by Theano, which pads in its own way.
     pub(super) theano: bool,
     /// The input's extents, for a `Sequential` without an input layer.
@@ -83,6 +85,7 @@ pub(super) fn map(model: &ModelConfig, hints: Hints) -> Result<Mapped, FormatErr
         rows: HashMap::new(),
         params: HashMap::new(),
         channels_first: HashSet::new(),
+        spent: 0,
         hints,
     };
     mapper.table_of(model, &Frame::default());
@@ -112,6 +115,8 @@ pub(super) struct Mapper {
     params: HashMap<String, NodeId>,
     /// Nodes that hold as `[N, H, W, C]` what the file means as `[N, C, H, W]`.
     channels_first: HashSet<NodeId>,
+    /// Nodes and uses of layers so far.
+    spent: usize,
     pub(super) hints: Hints,
 }
 
@@ -177,7 +182,7 @@ impl Mapper {
         let mut inputs = last.clone().map(|(ids, _)| ids).unwrap_or_default();
         for (i, layer) in model.layers.iter().enumerate() {
             let place = |e: FormatError| e.in_layer(&format!("{}{}", frame.path, layer.name), &layer.class);
-            let (row, use_idx) = self.reserve(frame, layer, 1);
+            let (row, use_idx) = self.reserve(frame, layer, 1)?;
             if layer.class == "InputLayer" {
                 let values = match (&last, i) {
                     (Some((values, _)), 0) => values.clone(),
@@ -241,9 +246,9 @@ impl Mapper {
         if by_name.len() != model.layers.len() {
             return Err(FormatError::malformed("two layers of one model have the same name"));
         }
+        let reserved = model.layers.iter().map(|layer| self.reserve(frame, layer, layer.calls.len().max(1)));
+        let rows: Vec<(LayerId, usize)> = reserved.collect::<Result<_, _>>()?;
         let order = order(model, &frame.path, &by_name, outputs)?;
-        let rows: Vec<(LayerId, usize)> =
-            model.layers.iter().map(|layer| self.reserve(frame, layer, layer.calls.len().max(1))).collect();
         let mut values = Values::new();
         for &(i, call_idx) in &order.calls {
             let layer = &model.layers[i];
@@ -324,12 +329,24 @@ impl Mapper {
     }
 
     /// The layer's row, with room for `n` more uses; and the number of the first of them.
-    fn reserve(&mut self, frame: &Frame, layer: &LayerConfig, n: usize) -> (LayerId, usize) {
+    fn reserve(
+        &mut self,
+        frame: &Frame,
+        layer: &LayerConfig,
+        n: usize,
+    ) -> Result<(LayerId, usize), FormatError> {
+        self.spend(n)?;
         let row = self.row(frame, layer);
         let calls = &mut self.table.get_mut(row).calls;
         let first = calls.len();
         calls.resize_with(first + n, Call::default);
-        (row, first)
+        Ok((row, first))
+    }
+
+    /// A few models inside each other, each used twice, are more than any machine can hold.
+    fn spend(&mut self, n: usize) -> Result<(), FormatError> {
+        self.spent = self.spent.saturating_add(n);
+        Limits::check("the number of nodes and uses of layers", self.spent as u64, self.hints.nodes as u64)
     }
 
     /// The rows of a model's layers in the order of the file, those of a nested model after its own.
@@ -369,7 +386,7 @@ impl Mapper {
         if let Some(batch) = dims.first_mut() {
             *batch = None;
         }
-        self.graph.add(name, Input { dims }, &[]).map_err(Into::into)
+        self.add(name, Input { dims }, &[])
     }
 
     pub(super) fn add(
@@ -378,6 +395,7 @@ impl Mapper {
         op: impl Into<Op>,
         inputs: &[NodeId],
     ) -> Result<NodeId, FormatError> {
+        self.spend(1)?;
         self.graph.add(name, op, inputs).map_err(Into::into)
     }
 
@@ -398,7 +416,7 @@ impl Mapper {
         let what = format!("the number of elements of weight `{}`", at.name);
         Limits::check(&what, elements, self.hints.tensor_elements)?;
         let op = Param { shape: at.shape.to_vec().into(), trainable: at.trainable };
-        let node = self.graph.add(name.clone(), op, &[])?;
+        let node = self.add(&name, op, &[])?;
         self.params.insert(name, node);
         self.table.get_mut(at.row).params.push(node);
         let stored = at.stored.unwrap_or(at.shape).to_vec();

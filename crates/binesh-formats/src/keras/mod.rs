@@ -151,8 +151,8 @@ fn assemble(
     let stated = h5.and_then(|h5| h5.backend.as_deref());
     let backend = stated.or_else(|| cx.keras1_backend.as_deref().filter(|_| keras == 1));
     let theano = backend == Some("theano");
-    let mapped =
-        mapper::map(model, Hints { keras, theano, tensor_elements: cx.limits.tensor_elements, input_shape })?;
+    let Limits { tensor_elements, nodes, .. } = cx.limits;
+    let mapped = mapper::map(model, Hints { keras, theano, tensor_elements, nodes, input_shape })?;
     let mut report = LoadReport { version, ..LoadReport::default() };
     let params = match h5 {
         Some(h5) => {

@@ -147,7 +147,8 @@ pub(super) fn of(cx: &LayerCx<'_>, attribute: &str) -> Result<Function, FormatEr
 /// `keras.activations`, by the name in a file; `keras` is the major version that wrote it.
 pub(super) fn named(name: &str, keras: u32) -> Option<Function> {
     // A registered name may have its package before it.
-    let name = name.rsplit(['>', '.']).next().unwrap_or(name);
+    // `mypkg>relu` is somebody's own function, whatever its name.
+    let name = name.rsplit('.').next().unwrap_or(name);
     Some(Function::Each(match name {
         "linear" | "identity" => return Some(Function::Linear),
         "softmax" => return Some(Function::Softmax { axis: -1 }),

@@ -115,7 +115,12 @@ pub(super) fn keras_op(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
 /// A function by the last part of its TensorFlow name, or the snake-case name of its Keras 3 class.
 fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str, args: &Args<'_>) -> Result<NodeId, FormatError> {
     let y = if let Some(op) = binary_op(name) {
-        let (a, b) = (args.need(cx, 0, &["x", "x1", "a"])?, args.need(cx, 1, &["y", "x2", "b"])?);
+        let (a, b) =
+            (args.need(cx, 0, &["x", "x1", "a"])?, args.need(cx, 1, &["y", "x2", "b", "bias", "scalar"])?);
+        let format = if name == "bias_add" { args.value(cx, 2, &["data_format"])? } else { None };
+        if format.as_ref().and_then(Value::as_str).is_some_and(|format| format.starts_with("NC")) {
+            return Err(FormatError::unsupported("a bias along another axis than the last is not supported"));
+        }
         binary(cx, op, &a, &b)?
     } else if let Some(function) = unary(cx, args, name)? {
         let x = args.node(cx, 0, INPUT)?;
@@ -195,7 +200,10 @@ fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str, args: &Args<'_>) -> Result
                 each(cx, x, Activation::Clip { min, max })?
             }
             "cast" | "identity" | "convert_to_tensor" => {
-                args.take(1, &["dtype"]);
+                let to = args.value(cx, 1, &["dtype"])?.map(|to| to.to_string()).unwrap_or_default();
+                if name == "cast" && ["int", "bool"].iter().any(|kind| to.contains(kind)) {
+                    return Err(FormatError::unsupported(format!("a cast to {to} is not supported")));
+                }
                 cx.attrs.ignore(&["dtype"]);
                 let x = args.node(cx, 0, INPUT)?;
                 like(cx, x, Identity)?
@@ -351,7 +359,7 @@ fn reduce(cx: &mut LayerCx<'_>, args: &Args<'_>, how: Reduction) -> Result<NodeI
     };
     axes.iter_mut().for_each(|axis| *axis += if *axis < 0 { rank } else { 0 });
     axes.sort_unstable();
-    if axes.iter().any(|axis| !(1..rank).contains(axis)) {
+    if repeated(&axes) || axes.iter().any(|axis| !(1..rank).contains(axis)) {
         return Err(FormatError::unsupported(format!(
             "reducing over axes {axes:?} of {rank} is not supported"
         )));
@@ -398,14 +406,17 @@ fn max_over(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], keepdims: bool) -> Re
     cx.add(Reshape { target }, &[y])
 }
 
+fn repeated(sorted: &[i64]) -> bool {
+    sorted.windows(2).any(|pair| pair[0] == pair[1])
+}
+
 /// Axes of extent 1 put in or taken out. Positions count in the result when put in, in the input when taken out.
 fn change_rank(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], insert: bool) -> Result<NodeId, FormatError> {
     let mut dims = cx.dims(x);
     let rank = dims.len() as i64 + if insert { axes.len() as i64 } else { 0 };
     let mut axes: Vec<i64> = axes.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
     axes.sort_unstable();
-    axes.dedup();
-    if axes.iter().any(|axis| !(1..rank).contains(axis)) {
+    if repeated(&axes) || axes.iter().any(|axis| !(1..rank).contains(axis)) {
         return Err(FormatError::unsupported(format!("axes {axes:?} of {rank} are not supported")));
     }
     if insert {

@@ -1,7 +1,7 @@
 //! Layers of several inputs.
 
 use binesh_core::NodeId;
-use binesh_core::ops::{Activate, Binary, Concat, Identity};
+use binesh_core::ops::{Activate, Binary, Concat, Identity, Reshape};
 use binesh_core::{Activation, BinaryOp};
 
 use super::LayerCx;
@@ -35,7 +35,7 @@ pub(super) fn minimum(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
 
 /// Keras `Average`: the sum over the number of inputs.
 pub(super) fn average(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
-    let (inputs, channels_first) = same_layout(cx)?;
+    let (inputs, channels_first) = same_rank(cx)?;
     let mut sum = inputs[0];
     for (i, &x) in inputs.iter().enumerate().skip(1) {
         sum = cx.part(&format!("sum_{i}"), Binary { op: BinaryOp::Add }, &[sum, x])?;
@@ -78,7 +78,7 @@ pub(super) fn concat(cx: &mut LayerCx<'_>, axis: i64) -> Result<NodeId, FormatEr
 
 /// From the left: `((a op b) op c) op d`.
 fn fold(cx: &mut LayerCx<'_>, op: BinaryOp) -> Result<NodeId, FormatError> {
-    let (inputs, channels_first) = same_layout(cx)?;
+    let (inputs, channels_first) = same_rank(cx)?;
     let (last, rest) = match &inputs[..] {
         [one] => {
             let y = cx.add(Identity, &[*one])?;
@@ -113,6 +113,21 @@ pub(super) fn same_layout(cx: &mut LayerCx<'_>) -> Result<(Vec<NodeId>, bool), F
     }
     let plain = inputs.into_iter().map(|x| cx.mapper.plain(x)).collect::<Result<_, _>>()?;
     Ok((plain, false))
+}
+
+/// [`same_layout`], and inputs of lower rank expanded as Keras's merging layers do: axes of extent 1 after the batch.
+fn same_rank(cx: &mut LayerCx<'_>) -> Result<(Vec<NodeId>, bool), FormatError> {
+    let (mut inputs, channels_first) = same_layout(cx)?;
+    let most = inputs.iter().map(|&x| cx.dims(x).len()).max().unwrap_or(0);
+    for (i, x) in inputs.iter_mut().enumerate() {
+        let mut dims = cx.dims(*x);
+        if dims.len() < most {
+            let ones = vec![Some(1); most - dims.len()];
+            dims.splice(..1, ones);
+            *x = cx.part(&format!("expanded_{i}"), Reshape { target: dims }, &[*x])?;
+        }
+    }
+    Ok((inputs, channels_first))
 }
 
 fn marked(cx: &mut LayerCx<'_>, y: NodeId, channels_first: bool) -> NodeId {
