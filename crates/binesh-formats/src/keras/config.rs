@@ -113,9 +113,6 @@ pub(crate) fn parse(json: &[u8], limits: &Limits) -> Result<ModelConfig, FormatE
         FormatError::malformed("the JSON is not a Keras architecture: it has no `class_name`")
             .with_hint("`model.to_json()` writes an architecture")
     })?;
-    if let Some(own) = own_name(&value) {
-        return Err(own_model(&own));
-    }
     let config =
         value.get("config").ok_or_else(|| FormatError::malformed("the architecture has no `config`"))?;
     let mut model = model(class, config, limits, limits.nesting, &mut budget)?.ok_or_else(|| {
@@ -123,6 +120,10 @@ pub(crate) fn parse(json: &[u8], limits: &Limits) -> Result<ModelConfig, FormatE
     })?;
     if model.name.is_none() {
         model.name = text(&value, "name");
+    }
+    let own = own_name(&value).unwrap_or_else(|| class.to_owned());
+    if !MODELS.contains(&own.as_str()) {
+        return Err(own_model(&own).in_layer(model.name.as_deref().unwrap_or("model"), &own));
     }
     // Keras 3 keeps the shape beside the config, Keras 2 inside it.
     if let Wiring::Sequential { build_input_shape: shape @ None } = &mut model.wiring {
@@ -228,7 +229,7 @@ fn layer(
     let name = text(value, "name").or_else(|| text(config, "name"));
     let place = |e: FormatError| e.in_layer(name.as_deref().unwrap_or("?"), &class);
     let nested = model(&class, config, limits, nesting, budget).map_err(place)?.map(Box::new);
-    if nested.is_some() && class.contains('>') {
+    if nested.is_some() && !MODELS.contains(&class.as_str()) {
         return Err(place(own_model(&class)));
     }
     let calls = match value.get("inbound_nodes") {
@@ -281,6 +282,9 @@ fn own_name(value: &Value) -> Option<String> {
     // Without a package there is nothing in the name that tells it from Keras's own.
     own.then(|| if registered.contains('>') { registered } else { format!("Custom>{registered}") })
 }
+
+/// Keras's own classes of models of layers.
+const MODELS: [&str; 3] = ["Functional", "Model", "Sequential"];
 
 /// A subclass of a model may do anything in its `call`.
 fn own_model(class: &str) -> FormatError {
@@ -556,10 +560,12 @@ mod tests {
     #[test]
     fn nested_models_are_models() {
         let inner = json!({"name": "base", "layers": [], "input_layers": [["i", 0, 0]], "output_layers": [["o", 0, 0]]});
-        for class in ["Functional", "Model", "MyBackbone"] {
-            let outer =
-                json!({"class_name": "Sequential", "config": [{"class_name": class, "config": inner}]});
-            let model = read(&outer).unwrap();
+        let outer = |class: &str| json!({"class_name": "Sequential", "config": [{"class_name": class, "config": inner}]});
+        // A subclass may compute anything.
+        let e = read(&outer("MyBackbone")).unwrap_err().to_string();
+        assert_eq!(e, "layer `base` has class `MyBackbone`, which is a model of its own, not one of Keras's");
+        for class in ["Functional", "Model"] {
+            let model = read(&outer(class)).unwrap();
             let nested = model.layers[0].nested.as_deref().unwrap();
             assert_eq!(model.layers[0].name, "base");
             assert!(matches!(&nested.wiring, Wiring::Functional { inputs, .. } if inputs[0].layer == "i"));

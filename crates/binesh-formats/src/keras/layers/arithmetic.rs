@@ -137,6 +137,13 @@ fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str, args: &Args<'_>) -> Result
                 slicing::get_item(cx, x, &key)?
             }
             "softmax" => {
+                // To Keras 3 no axis means all values together, to TensorFlow the last axis.
+                let given = args.take(1, &["axis"]);
+                let none = matches!(given, Some(Operand::Value(Value::Null)))
+                    || given.is_none() && cx.layer.attributes.get("axis").is_some_and(Value::is_null);
+                if cx.layer.operation && none {
+                    return Err(FormatError::unsupported("a softmax over all axes is not supported"));
+                }
                 let axis = args.integer(cx, 1, &["axis"])?.unwrap_or(-1);
                 let x = args.plain(cx, 0, INPUT)?;
                 activation::apply(cx, x, Function::Softmax { axis })?

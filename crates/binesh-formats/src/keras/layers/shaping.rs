@@ -12,6 +12,11 @@ use crate::error::FormatError;
 pub(super) fn flatten(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     let x = match cx.attrs.str("data_format", "channels_last")? {
         "channels_first" if cx.dims(cx.input()?).len() == 4 => cx.image_input()?.x,
+        "channels_first" if cx.dims(cx.input()?).len() > 2 => {
+            let x = cx.plain_input()?;
+            let axes = [0].into_iter().chain(2..cx.dims(x).len()).chain([1]).collect();
+            cx.part("channels_last", Permute { axes }, &[x])?
+        }
         "channels_first" | "channels_last" => cx.plain_input()?,
         _ => return Err(cx.attrs.refuse("data_format")),
     };
