@@ -1,11 +1,13 @@
 //! Pretrained convolutional networks: load, predict, look inside. Start with [`Model`].
 #![forbid(unsafe_code)]
 
+pub mod data;
 mod error;
 pub mod image;
 mod model;
 pub mod render;
 pub mod report;
+pub mod train;
 pub mod view;
 pub mod zoo;
 

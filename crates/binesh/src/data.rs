@@ -1,0 +1,1 @@
+//! Photos with labels: found in folders or a table, checked, split, augmented and read ahead.
