@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::ops::Op;
+use crate::ops::{Input, Op};
 use crate::shape::{Shape, ShapeError};
 
 /// A node of one [`Graph`].
@@ -136,6 +136,18 @@ impl Graph {
         a.dims().iter().zip(b.dims()).map(|(a, b)| (a == b).then_some(*a)).collect()
     }
 
+    /// This graph with `given` nodes as inputs after its own, in this order: nothing above one is needed for it.
+    pub(crate) fn cut(&self, given: &[NodeId]) -> Graph {
+        let mut graph = self.clone();
+        for &id in given {
+            let dims = graph.dims(id);
+            let node = &mut graph.nodes[id.index()];
+            (node.op, node.inputs) = (Input { dims }.into(), Vec::new());
+            graph.inputs.push(id);
+        }
+        graph
+    }
+
     /// Shapes of all nodes for these input shapes, in node order.
     pub fn shapes(&self, inputs: &[(NodeId, Shape)]) -> Result<Vec<Shape>, GraphError> {
         self.shapes_where(|_| true, inputs)
@@ -235,7 +247,7 @@ fn takes((least, most): (usize, usize)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{Binary, Concat, Conv2d, Flatten, GlobalAveragePool2d, Identity, Input, Param, Reshape};
+    use crate::ops::{Binary, Concat, Conv2d, Flatten, GlobalAveragePool2d, Identity, Param, Reshape};
     use crate::{BinaryOp, Padding, Window};
 
     fn message(result: Result<NodeId, GraphError>) -> String {

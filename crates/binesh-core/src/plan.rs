@@ -16,7 +16,8 @@ pub(crate) use fuse::Fused;
 /// What to compute.
 #[derive(Clone, Debug)]
 pub struct PlanSpec<'a> {
-    /// Concrete shapes of the graph's inputs.
+    /// Concrete shapes of the values that are given: those of the graph's inputs, and of any other node whose value the
+    /// caller has already, so that nothing above it is computed for it.
     pub inputs: &'a [(NodeId, Shape)],
     /// Nodes whose values will be read. They are sacred: never fused away, never overwritten.
     pub want: &'a [NodeId],
@@ -116,6 +117,7 @@ impl Flow {
 impl Plan {
     /// Makes a plan; fails when shapes do not fit or a gradient has no path.
     pub fn new(graph: &Arc<Graph>, spec: PlanSpec<'_>) -> Result<Plan, PlanError> {
+        let graph = &cut(graph, spec.inputs);
         let needed = ancestors(spec.want, graph, |node| &node.inputs);
         let inputs: Vec<NodeId> = graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
         if let Some(&id) = inputs.iter().find(|id| !spec.inputs.iter().any(|(given, _)| given == *id)) {
@@ -176,6 +178,17 @@ impl Plan {
             })
             .sum()
     }
+}
+
+/// The graph in which every given node is an input.
+fn cut(graph: &Arc<Graph>, given: &[(NodeId, Shape)]) -> Arc<Graph> {
+    let mut inside: Vec<NodeId> = Vec::new();
+    for &(id, _) in given {
+        if !matches!(graph.node(id).op, Op::Input(_)) && !inside.contains(&id) {
+            inside.push(id);
+        }
+    }
+    if inside.is_empty() { Arc::clone(graph) } else { Arc::new(graph.cut(&inside)) }
 }
 
 /// Multiply-adds of one node under these shapes.

@@ -73,8 +73,8 @@ impl Session {
         &self.plan
     }
 
-    /// Computes everything the plan wants. `inputs` are in the order of [`crate::Graph::inputs`], those that nothing
-    /// wanted depends on left out (see [`Session::inputs`]).
+    /// Computes everything the plan wants. `inputs` are in the order of [`crate::Graph::inputs`], then that of the other
+    /// nodes in [`crate::PlanSpec::inputs`], those that nothing wanted depends on left out (see [`Session::inputs`]).
     pub fn run(&mut self, params: &Params, inputs: &[View<'_>]) -> Result<(), InputError> {
         self.check(params, inputs)?;
         for (&id, input) in self.plan.inputs.iter().zip(inputs) {

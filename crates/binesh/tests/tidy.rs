@@ -119,7 +119,8 @@ fn crates_share_what_can_be_shared() {
 fn no_c_is_compiled() {
     const BUILDERS: [&str; 5] = ["bindgen", "cc", "cmake", "pkg-config", "vcpkg"];
     // Declarations of an operating system's or a browser's own interface: nothing is built.
-    const DECLARATIONS: [&str; 5] = ["core-foundation-sys", "js-sys", "linux-raw-sys", "web-sys", "windows-sys"];
+    const DECLARATIONS: [&str; 5] =
+        ["core-foundation-sys", "js-sys", "linux-raw-sys", "web-sys", "windows-sys"];
     // Asks the clock of Haiku; only there does it build anything. Comes with `parquet`'s dates.
     const ELSEWHERE: [&str; 1] = ["iana-time-zone-haiku"];
     law("no package of `Cargo.lock` builds C", |broken| {

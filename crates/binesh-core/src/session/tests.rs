@@ -156,6 +156,57 @@ fn a_weight_that_is_computed() {
     assert_eq!(b.grads(&[(y, [1.0, 1.0])], &[b.x]), [[3.0, 1.0]]);
 }
 
+/// A value that the caller has already: nothing above it runs, and it has a gradient like any input.
+#[test]
+fn any_node_can_be_given() {
+    let mut b = Bench::new();
+    let other = b.add("other", Input { dims: vec![None, Some(LEN)] }, &[]);
+    let w = b.weight("w", [LEN, LEN], &[1.0, 2.0, 0.0, 1.0]);
+    let above = b.binary("above", BinaryOp::Multiply, b.x, other);
+    let boundary = b.add("boundary", Dense, &[above, w]);
+    let twice = b.add("twice", Dense, &[boundary, w]);
+    let y = b.binary("y", BinaryOp::Add, twice, other);
+    let graph = Arc::new(b.graph.clone());
+    let shape = || Shape::from([1, LEN]);
+    let given = [(boundary, shape()), (other, shape())];
+    let spec = PlanSpec { inputs: &given, want: &[y, boundary], grads: Grads::Wrt(&[boundary, w, other]) };
+    let mut session = Session::new(Plan::new(&graph, spec).unwrap(), runtimes(Isa::detect())[0].clone());
+    assert_eq!(session.inputs(), [other, boundary], "the graph's own come first");
+    assert_eq!(session.plan().step_count(), 2, "nothing above the boundary is computed");
+    assert_eq!(session.plan().shape(above), &Shape::default());
+    let (first, second) = (row([10.0, 20.0]), row([3.0, -5.0]));
+    session.run(&b.params, &[first.view(), second.view()]).unwrap();
+    assert_eq!(session.value(boundary).data(), [3.0, -5.0]);
+    assert_eq!(session.value(y).data(), [13.0, 21.0]);
+    session.backward(&b.params, &[(y, row([1.0, 2.0]))], ReluRule::Exact).unwrap();
+    assert_eq!(session.grad(boundary).unwrap().data(), [5.0, 2.0]);
+    assert_eq!(
+        session.grad(w).unwrap().data(),
+        [3.0, 6.0, -5.0, -10.0],
+        "of the use below the boundary alone"
+    );
+    assert_eq!(session.grad(other).unwrap().data(), [1.0, 2.0]);
+
+    // Even a weight: the value given is used, not that of the parameters.
+    let given = [(boundary, shape()), (w, [LEN, LEN].into())];
+    let spec = PlanSpec { inputs: &given, want: &[twice], grads: Grads::None };
+    let mut session = Session::new(Plan::new(&graph, spec).unwrap(), runtimes(Isa::detect())[0].clone());
+    let weight = Tensor::new([LEN, LEN], vec![1.0, 0.0, 0.0, 1.0]).unwrap();
+    session.run(&Params::default(), &[second.view(), weight.view()]).unwrap();
+    assert_eq!(session.value(twice).data(), [3.0, -5.0]);
+
+    let refused = |given: &[(NodeId, Shape)], wrt: &[NodeId]| {
+        let spec = PlanSpec { inputs: given, want: &[twice], grads: Grads::Wrt(wrt) };
+        Plan::new(&graph, spec).map(|_| ()).unwrap_err().to_string()
+    };
+    let extent = refused(&[(boundary, [1, 3].into())], &[]);
+    assert_eq!(extent, "layer `boundary` (input): takes [None, 2] but was given [1, 3]");
+    let path = refused(&[(boundary, shape())], &[above]);
+    assert_eq!(path, "nothing asked for depends on `above`, so it has no gradient");
+    let missing = refused(&[(y, shape())], &[]);
+    assert_eq!(missing, "input `x` was given no shape");
+}
+
 #[test]
 fn inputs_and_weights_can_be_wanted() {
     let mut b = Bench::new();
