@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use binesh_formats::meta::{Color, Fit, Interpolation, Preprocess, PreprocessError, Scaling};
+pub(crate) use decode::looks_like_a_picture;
 pub use decode::{DecodeOptions, Limits, Orientation, Transparency, decode, open};
 pub use preprocess::{FieldOfView, deprocess, field_of_view, to_tensor};
 pub use resample::{resize_map, resize_tf};

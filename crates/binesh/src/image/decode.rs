@@ -141,6 +141,11 @@ pub fn decode(name: &str, bytes: &[u8], options: &DecodeOptions) -> Result<Pictu
     to_picture(picture, options.transparency).ok_or_else(|| malformed("no pixels"))
 }
 
+/// Whether a file that begins so is worth reading to the end.
+pub(crate) fn looks_like_a_picture(beginning: &[u8]) -> bool {
+    image::guess_format(beginning).is_ok_and(|format| label(format).is_some())
+}
+
 fn label(format: ImageFormat) -> Option<&'static str> {
     Some(match format {
         ImageFormat::Png => "PNG",
