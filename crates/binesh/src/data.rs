@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+pub mod augment;
 mod duplicates;
 mod numpy_random;
 mod scan;
@@ -40,6 +41,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use augment::Augment;
 pub use duplicates::{Duplicate, DuplicateKind, DuplicateOptions, Fingerprint};
 pub use scan::{Reason, Rejected, ScanEvent, ScanOptions, scan};
 pub use split::SplitSpec;

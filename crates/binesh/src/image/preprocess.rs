@@ -1,5 +1,7 @@
 //! From pictures to the network's input, as its [`Preprocess`] says, and back to pixels for display.
 
+use std::borrow::Cow;
+
 use super::resample::{resize_pil_window, resize_tf};
 use super::{Color, Fit, ImageError, Interpolation, Picture, Preprocess, Scaling};
 
@@ -17,15 +19,7 @@ pub fn to_tensor(
     let values = Values::of(preprocess);
     let mut x = Vec::with_capacity(pictures.len() * h * w * c);
     for picture in pictures {
-        // A photo can be large: no copy when its channels are right already.
-        let converted;
-        let picture = if picture.channels() == c {
-            picture
-        } else {
-            converted = if c == 1 { picture.to_gray() } else { picture.to_rgb() };
-            &converted
-        };
-        match resized(picture, preprocess) {
+        match resized(&in_channels(picture, c), preprocess) {
             Resized::Bytes(picture) => {
                 values.extend(&mut x, picture.pixels().iter().map(|&v| f32::from(v)), c)
             }
@@ -33,6 +27,28 @@ pub fn to_tensor(
         }
     }
     Ok((x, [pictures.len(), h, w, c]))
+}
+
+/// The first half of [`to_tensor`], for one picture: fit and size, the values still 0..=255 and in the picture's
+/// order of channels. `preprocess` has been checked.
+///
+/// # Shapes
+/// any size -> `[H, W, C]`
+pub(crate) fn geometry_only(picture: &Picture, preprocess: &Preprocess) -> Vec<f32> {
+    match resized(&in_channels(picture, preprocess.channels()), preprocess) {
+        Resized::Bytes(picture) => picture.to_array(),
+        Resized::Floats(floats) => floats,
+    }
+}
+
+/// The second half of [`to_tensor`]: scaling and order of channels. `preprocess` has been checked.
+///
+/// # Shapes
+/// x: `[.., C]` -> the same
+pub(crate) fn scaling_only(x: &[f32], preprocess: &Preprocess) -> Vec<f32> {
+    let mut out = Vec::with_capacity(x.len());
+    Values::of(preprocess).extend(&mut out, x.iter().copied(), preprocess.channels());
+    out
 }
 
 /// The picture a network was given, as it saw it: one `[H, W, C]` of [`to_tensor`]'s result back to 8 bits.
@@ -55,6 +71,15 @@ pub fn deprocess(x: &[f32], preprocess: &Preprocess) -> Result<Picture, ImageErr
         }
     }
     Ok(Picture { height: h, width: w, channels: c, pixels })
+}
+
+/// In gray or RGB. A photo can be large: no copy when its channels are right already.
+fn in_channels(picture: &Picture, c: usize) -> Cow<'_, Picture> {
+    match (picture.channels(), c) {
+        (has, wanted) if has == wanted => Cow::Borrowed(picture),
+        (_, 1) => Cow::Owned(picture.to_gray()),
+        _ => Cow::Owned(picture.to_rgb()),
+    }
 }
 
 enum Resized {
