@@ -360,7 +360,8 @@ impl Wired {
         let wrt: Vec<NodeId> = wrt.iter().map(|&i| self.operands[i]).collect();
         let shapes: Vec<(NodeId, Shape)> =
             self.inputs.iter().map(|(id, v)| (*id, v.shape().clone())).collect();
-        let spec = PlanSpec { inputs: &shapes, want: &self.outputs, grads: Grads::Wrt(&wrt) };
+        let spec =
+            PlanSpec { inputs: &shapes, want: &self.outputs, grads: Grads::Wrt(&wrt), ..PlanSpec::default() };
         let mut session = Session::new(Plan::new(&self.graph, spec).unwrap(), runtime.clone());
         let views: Vec<View<'_>> = self.inputs.iter().map(|(_, value)| value.view()).collect();
         session.run(&self.params, &views).unwrap();

@@ -26,7 +26,7 @@ pub use layers::{Call, Inbound, Layer, LayerId, Layers};
 pub use operator::{At, Keeps, Operator, ReluRule};
 pub use ops::Op;
 pub use params::Params;
-pub use plan::{Grads, Plan, PlanError, PlanSpec};
+pub use plan::{Grads, Plan, PlanError, PlanSpec, Training};
 pub use session::{InputError, Runtime, Session};
 pub use shape::{MAX_ELEMENTS, Padding, Placed, Shape, ShapeError, Window};
 pub use tensor::{Tensor, View, ViewMut};

@@ -4,6 +4,7 @@ mod fuse;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::sync::Arc;
 
@@ -12,9 +13,11 @@ use crate::ops::Op;
 use crate::shape::Shape;
 
 pub(crate) use fuse::Fused;
+pub(crate) use training::Active;
+pub use training::Training;
 
 /// What to compute.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PlanSpec<'a> {
     /// Concrete shapes of the values that are given: those of the graph's inputs, and of any other node whose value the
     /// caller has already, so that nothing above it is computed for it.
@@ -23,6 +26,8 @@ pub struct PlanSpec<'a> {
     pub want: &'a [NodeId],
     /// Gradients that may be asked for.
     pub grads: Grads<'a>,
+    /// What is in training mode; by default nothing.
+    pub training: Training<'a>,
 }
 
 /// Which gradients a plan prepares for.
@@ -94,6 +99,7 @@ pub struct Plan {
     /// Elements of each slot.
     pub(crate) slots: Vec<usize>,
     pub(crate) flow: Flow,
+    pub(crate) training: Active,
 }
 
 /// Where gradients flow.
@@ -117,7 +123,7 @@ impl Flow {
 impl Plan {
     /// Makes a plan; fails when shapes do not fit or a gradient has no path.
     pub fn new(graph: &Arc<Graph>, spec: PlanSpec<'_>) -> Result<Plan, PlanError> {
-        let graph = &cut(graph, spec.inputs);
+        let (whole, graph) = (graph, &cut(graph, spec.inputs));
         let needed = ancestors(spec.want, graph, |node| &node.inputs);
         let inputs: Vec<NodeId> = graph.inputs().iter().copied().filter(|id| needed[id.index()]).collect();
         if let Some(&id) = inputs.iter().find(|id| !spec.inputs.iter().any(|(given, _)| given == *id)) {
@@ -133,8 +139,10 @@ impl Plan {
             return Err(PlanError::NoPath { name: graph.node(id).name.clone() });
         }
         let flow = flow(graph, &reached, wrt);
-        let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow);
-        let keep = keep(graph, spec.want, &flow);
+        let computed = |id: NodeId| needed[id.index()] && !matches!(graph.node(id).op, Op::Input(_));
+        let training = Active::new(whole, spec.training, computed)?;
+        let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow, &training);
+        let keep = keep(graph, spec.want, &flow, &training);
         let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
         let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
@@ -149,12 +157,23 @@ impl Plan {
             slot_of,
             slots,
             flow,
+            training,
         })
     }
 
     /// The shape of a node's value; `[]` for a node that nothing wanted depends on.
     pub fn shape(&self, id: NodeId) -> &Shape {
         &self.shapes[id.index()]
+    }
+
+    /// The dropout nodes that drop, in node order: each needs a mask.
+    pub fn dropout(&self) -> &[NodeId] {
+        &self.training.dropout
+    }
+
+    /// The batch norms that use their batch's statistics, in node order.
+    pub fn batch_statistics(&self) -> &[NodeId] {
+        &self.training.batch_statistics
     }
 
     /// Bytes of all values that exist at one time while running forwards, without weights.
@@ -233,18 +252,15 @@ fn flow(graph: &Graph, reached: &[bool], wrt: &[NodeId]) -> Flow {
 }
 
 /// Per node: its value must outlive the forward pass.
-fn keep(graph: &Graph, want: &[NodeId], flow: &Flow) -> Vec<bool> {
+fn keep(graph: &Graph, want: &[NodeId], flow: &Flow, training: &Active) -> Vec<bool> {
     let mut keep = vec![false; graph.nodes().len()];
     for id in want {
         keep[id.index()] = true;
     }
-    for (index, node) in graph.nodes().iter().enumerate() {
-        if !flow.differentiated[index] {
-            continue;
-        }
-        let wanted = flow.wanted(node);
-        let keeps = node.op.operator().keeps(&wanted);
-        keep[index] |= keeps.output();
+    for id in graph.ids().filter(|id| flow.differentiated[id.index()]) {
+        let node = graph.node(id);
+        let keeps = training.keeps(graph, id, &flow.wanted(node));
+        keep[id.index()] |= keeps.output();
         for (position, input) in node.inputs.iter().enumerate() {
             keep[input.index()] |= keeps.input(position);
         }
@@ -264,6 +280,14 @@ pub enum PlanError {
     NoShape {
         /// Node.
         name: String,
+    },
+    /// Training mode of a node that has none.
+    #[error("`{name}` is no {kind}")]
+    Mode {
+        /// Node.
+        name: String,
+        /// What was expected.
+        kind: &'static str,
     },
     /// A gradient with respect to something that nothing wanted depends on.
     #[error("nothing asked for depends on `{name}`, so it has no gradient")]

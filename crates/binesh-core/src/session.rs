@@ -4,6 +4,7 @@ mod backward;
 mod packed;
 #[cfg(test)]
 mod tests;
+mod training;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::plan::{Fused, Plan, Step, wanted_weights};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
+use training::TrainingState;
 
 /// How to compute: instruction set and threads. Cheap to clone; sessions that share one share its threads.
 #[derive(Clone)]
@@ -49,6 +51,7 @@ pub struct Session {
     packed: PackedWeights,
     grads: Vec<Option<Vec<f32>>>,
     spare: backward::Spare,
+    training: TrainingState,
     has_run: bool,
 }
 
@@ -64,6 +67,7 @@ impl Session {
             packed: PackedWeights::default(),
             grads,
             spare: backward::Spare::default(),
+            training: TrainingState::default(),
             has_run: false,
         }
     }
@@ -162,6 +166,7 @@ impl Session {
                 });
             }
         }
+        self.training.check(&self.plan)?;
         self.check_params(params)
     }
 
@@ -192,7 +197,14 @@ impl Session {
                 let node = self.plan.graph.node(*id);
                 let inputs: Vec<View<'_>> =
                     node.inputs.iter().map(|&i| operand(&self.plan, &self.slots, params, i)).collect();
-                node.op.operator().forward(self.runtime.cx(), &inputs, y);
+                let cx = self.runtime.cx();
+                if self.plan.training.drops(*id) {
+                    self.training.drop(cx, *id, inputs[0], y);
+                } else if self.plan.training.measures(*id) {
+                    self.training.normalise(cx, *id, &node.op, &inputs, y);
+                } else {
+                    node.op.operator().forward(cx, &inputs, y);
+                }
             }
             Step::Fused(fused) => {
                 let Fused { anchor, residual, .. } = fused;
@@ -255,6 +267,28 @@ pub enum InputError {
     /// A seed for something that was not wanted.
     #[error("`{name}` is not wanted by the plan, so its gradient cannot start there")]
     SeedNotWanted {
+        /// Node.
+        name: String,
+    },
+    /// A mask for something that does not drop.
+    #[error("`{name}` is no active dropout of the plan")]
+    NotDropped {
+        /// Node.
+        name: String,
+    },
+    /// A mask of another length.
+    #[error("the mask of `{name}` has {expected} values but {got} were given")]
+    MaskLength {
+        /// Node.
+        name: String,
+        /// Values of the node.
+        expected: usize,
+        /// Values given.
+        got: usize,
+    },
+    /// An active dropout without a mask.
+    #[error("the dropout `{name}` is active but was given no mask")]
+    NoMask {
         /// Node.
         name: String,
     },

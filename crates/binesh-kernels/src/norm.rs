@@ -1,7 +1,7 @@
 //! Batch and layer normalisation over the last axis.
 
 use crate::Cx;
-use crate::reduce::{map_sum_rows, sum_lanes};
+use crate::reduce::{map_sum_rows, sum_lanes, sum_rows};
 use crate::threads::GRAIN;
 
 /// `y = x * scale + shift` with one factor and one offset per channel: batch normalisation in inference mode, where
@@ -77,7 +77,77 @@ pub fn batch_norm_backward(
         });
     }
     if let Some(dbeta) = gradients.dbeta {
-        crate::reduce::sum_rows(cx, c, dy, dbeta);
+        sum_rows(cx, c, dy, dbeta);
+    }
+}
+
+/// Mean and (biased) variance of each channel over all rows: what batch normalisation divides by in training.
+///
+/// # Shapes
+/// `x: [rows, C]`, at least one row; `mean`, `variance: [C]`
+pub fn batch_moments(cx: Cx<'_>, c: usize, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
+    check_rows(c, x.len());
+    assert!(mean.len() == c && variance.len() == c, "one mean and variance per channel");
+    let rows = (x.len() / c.max(1)) as f32;
+    mean.fill(0.0);
+    sum_rows(cx, c, x, mean);
+    mean.iter_mut().for_each(|mean| *mean /= rows);
+    variance.fill(0.0);
+    let mean = &*mean;
+    map_sum_rows(cx, c, x.len(), variance, |at, sum| {
+        let mean = &mean[at % c..];
+        for ((sum, x), mean) in sum.iter_mut().zip(&x[at..]).zip(mean) {
+            *sum += (x - mean) * (x - mean);
+        }
+    });
+    variance.iter_mut().for_each(|variance| *variance /= rows);
+}
+
+/// Backward pass of `y = gamma * z + beta` with `z = (x - mean) * inv_std` where mean and variance are those of x
+/// ([`batch_moments`]): `dx += gamma * inv_std * (dy - mean(dy) - z * mean(dy z))`, means over rows; `dgamma` and
+/// `dbeta` as in [`batch_norm_backward`].
+///
+/// # Shapes
+/// As [`batch_norm_backward`].
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_training_backward(
+    cx: Cx<'_>,
+    c: usize,
+    x: &[f32],
+    mean: &[f32],
+    inv_std: &[f32],
+    gamma: &[f32],
+    dy: &[f32],
+    gradients: BatchNormGradients<'_>,
+) {
+    let (mut sum_dy, mut sum_dyz) = (vec![0.0; c], vec![0.0; c]);
+    let sums = BatchNormGradients { dx: None, dgamma: Some(&mut sum_dyz), dbeta: Some(&mut sum_dy) };
+    batch_norm_backward(cx, c, x, mean, inv_std, gamma, dy, sums);
+    if let Some(dx) = gradients.dx {
+        assert_eq!(dx.len(), dy.len(), "dx length");
+        let rows = (dy.len() / c.max(1)) as f32;
+        // dx += a dy + b (x - mean) + s
+        let a: Vec<f32> = gamma.iter().zip(inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
+        let b: Vec<f32> = (0..c).map(|c| -a[c] * inv_std[c] * (sum_dyz[c] / rows)).collect();
+        let s: Vec<f32> = (0..c).map(|c| -a[c] * (sum_dy[c] / rows)).collect();
+        let chunk = rows_chunk(c);
+        cx.threads.run_chunks(dx, chunk, |i, dx| {
+            cx.isa.vectorize(|| {
+                let rows = x[i * chunk..].chunks_exact(c).zip(dy[i * chunk..].chunks_exact(c));
+                for (dx, (x, dy)) in dx.chunks_exact_mut(c).zip(rows) {
+                    for i in 0..c {
+                        dx[i] += a[i] * dy[i] + b[i] * (x[i] - mean[i]) + s[i];
+                    }
+                }
+            });
+        });
+    }
+    let add = |to: &mut [f32], sum: &[f32]| to.iter_mut().zip(sum).for_each(|(to, sum)| *to += sum);
+    if let Some(dgamma) = gradients.dgamma {
+        add(dgamma, &sum_dyz);
+    }
+    if let Some(dbeta) = gradients.dbeta {
+        add(dbeta, &sum_dy);
     }
 }
 
@@ -156,7 +226,7 @@ pub fn layer_norm_backward(
         });
     }
     if let Some(dbeta) = gradients.dbeta {
-        crate::reduce::sum_rows(cx, c, dy, dbeta);
+        sum_rows(cx, c, dy, dbeta);
     }
 }
 

@@ -135,7 +135,7 @@ impl Model {
         let graph = self.graph();
         let inputs: Vec<(NodeId, Shape)> =
             graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
-        let plan = Plan::new(graph, PlanSpec { inputs: &inputs, want, grads })?;
+        let plan = Plan::new(graph, PlanSpec { inputs: &inputs, want, grads, ..PlanSpec::default() })?;
         // Memory that does not exist is an error here, before it is an abort there.
         let bytes = plan.peak_bytes();
         Vec::<u8>::new().try_reserve_exact(bytes).map_err(|_| Error::Memory { bytes })?;

@@ -182,8 +182,8 @@ fn run(
     want: &[NodeId],
     grads: Grads<'_>,
 ) -> Result<Session, String> {
-    let plan =
-        Plan::new(&network.graph, PlanSpec { inputs: shapes, want, grads }).map_err(|e| e.to_string())?;
+    let plan = Plan::new(&network.graph, PlanSpec { inputs: shapes, want, grads, ..PlanSpec::default() })
+        .map_err(|e| e.to_string())?;
     let mut session = Session::new(plan, Runtime::new(2));
     let order = session.inputs().to_vec();
     let views: Vec<_> = order

@@ -152,7 +152,7 @@ fn frozen_tower() -> Builder {
     let moving =
         ["moving_mean", "moving_variance"].map(|name| b.param(&format!("tower/bn/{name}"), &[4], false));
     let weights = [learnt[0], learnt[1], moving[0], moving[1]];
-    let norm = BatchNorm { epsilon: 1e-3, scale: true, center: true };
+    let norm = BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale: true, center: true };
     let bn = b.node("tower/bn", norm, &[&[tower_in], &weights[..]].concat());
     let gap = b.node("tower/gap", GlobalAveragePool2d { keepdims: false }, &[bn]);
     let gmp = b.node("gmp", GlobalMaxPool2d { keepdims: false }, &[shared_right]);

@@ -165,7 +165,10 @@ impl Builder {
         let variance = self.weight([c]);
         let positive = random(&[c].into(), variance.index() as u64, 0.5, 1.5);
         self.params.set(variance, positive);
-        self.add(BatchNorm { epsilon: 1e-3, scale: true, center: true }, &[x, gamma, beta, mean, variance])
+        self.add(
+            BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale: true, center: true },
+            &[x, gamma, beta, mean, variance],
+        )
     }
 
     fn activation(&mut self, x: NodeId) -> NodeId {

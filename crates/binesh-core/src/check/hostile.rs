@@ -61,7 +61,7 @@ fn operator() -> impl Strategy<Value = Op> {
         });
     let norms = (any::<bool>(), any::<bool>()).prop_flat_map(|(scale, center)| {
         prop_oneof![
-            Just(Op::from(BatchNorm { epsilon: 1e-3, scale, center })),
+            Just(Op::from(BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale, center })),
             Just(LayerNorm { epsilon: 1e-3, scale, center }.into()),
             Just(Normalization { invert: scale }.into()),
             Just(GlobalAveragePool2d { keepdims: scale }.into()),

@@ -1,5 +1,5 @@
-//! Batch normalisation with its moving statistics (Ioffe and Szegedy 2015, arXiv:1502.03167). Keras
-//! `BatchNormalization` in inference mode, ONNX `BatchNormalization`.
+//! Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167). Keras `BatchNormalization`, ONNX
+//! `BatchNormalization`; with its moving statistics, or as [`crate::Training`] says with those of the batch.
 
 use binesh_kernels::{Cx, norm};
 
@@ -7,8 +7,8 @@ use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
-/// `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta` per channel. Statistics are constants: they have no
-/// gradient.
+/// `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta` per channel. Moving statistics are constants: they
+/// have no gradient.
 ///
 /// # Shapes
 /// x `[..., C]`, then gamma `[C]` if `scale`, beta `[C]` if `center`, mean `[C]`, variance `[C]` -> y like x.
@@ -16,6 +16,8 @@ use crate::tensor::{View, ViewMut};
 pub struct BatchNorm {
     /// Added to the variance.
     pub epsilon: f32,
+    /// Share of the moving statistics that stays in a step of training. Keras's meaning: PyTorch names the other share.
+    pub momentum: f32,
     /// Has gamma.
     pub scale: bool,
     /// Has beta.
@@ -23,6 +25,17 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// Keras's default of [`BatchNorm::momentum`].
+    pub const MOMENTUM: f32 = 0.99;
+
+    /// `moving = moving * momentum + batch * (1 - momentum)`, the variance as biased as that which normalised: Keras 3,
+    /// `BatchNormalization.call` (`moving_variance.assign(.. variance * (1.0 - self.momentum))` with the `variance` of
+    /// `ops.moments`). PyTorch and the fused kernel of Keras 2 move towards the unbiased variance.
+    pub(crate) fn update_moving(&self, moving: &mut [f32], batch: &[f32]) {
+        let rest = (1.0 - f64::from(self.momentum)) as f32;
+        moving.iter_mut().zip(batch).for_each(|(moving, batch)| *moving = *moving * self.momentum + batch * rest);
+    }
+
     /// Positions of mean and variance among the weights.
     fn statistics(&self) -> [usize; 2] {
         let mean = usize::from(self.scale) + usize::from(self.center);
@@ -75,24 +88,10 @@ impl Operator for BatchNorm {
         norm::scale_shift(cx, scale.len(), inputs[0].data(), &scale, &shift, output.into_data());
     }
 
-    /// # Panics
-    /// Never for a plan: a gradient of the statistics is not formed, see `differentiable`.
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
-        let [mean, _] = self.statistics();
-        let weights: Vec<&[f32]> = (1..=mean + 2).map(|i| at.input(i).data()).collect();
-        let (gamma, inv_std) = (self.gamma(&weights), self.inv_std(&weights));
-        let (head, rest) = dx.split_at_mut(1);
-        let (for_gamma, for_beta) = rest.split_at_mut(usize::from(self.scale));
-        let d_gamma = for_gamma.first_mut().and_then(Option::as_mut);
-        let d_beta = for_beta.first_mut().filter(|_| self.center).and_then(Option::as_mut);
         // Only gamma's gradient reads x.
-        let x = if d_gamma.is_some() { at.input(0).data() } else { dy.data() };
-        let gradients = norm::BatchNormGradients {
-            dx: head[0].as_mut().map(ViewMut::data),
-            dgamma: d_gamma.map(ViewMut::data),
-            dbeta: d_beta.map(ViewMut::data),
-        };
-        norm::batch_norm_backward(cx, gamma.len(), x, weights[mean], &inv_std, &gamma, dy.data(), gradients);
+        let x = if self.scale && dx[1].is_some() { at.input(0).data() } else { dy.data() };
+        self.gradients(cx, at, x, dy, dx, norm::batch_norm_backward);
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {
@@ -104,13 +103,53 @@ impl Operator for BatchNorm {
     }
 }
 
+/// [`norm::batch_norm_backward`] or [`norm::batch_norm_training_backward`].
+type Backward = fn(Cx<'_>, usize, &[f32], &[f32], &[f32], &[f32], &[f32], norm::BatchNormGradients<'_>);
+
+impl BatchNorm {
+    /// The gradient where mean and variance, in the places of the moving ones, are those of x itself.
+    pub(crate) fn backward_through_statistics(
+        &self,
+        cx: Cx<'_>,
+        at: &At<'_>,
+        dy: View<'_>,
+        dx: &mut [Option<ViewMut<'_>>],
+    ) {
+        self.gradients(cx, at, at.input(0).data(), dy, dx, norm::batch_norm_training_backward);
+    }
+
+    fn gradients(
+        &self,
+        cx: Cx<'_>,
+        at: &At<'_>,
+        x: &[f32],
+        dy: View<'_>,
+        dx: &mut [Option<ViewMut<'_>>],
+        backward: Backward,
+    ) {
+        let [mean, _] = self.statistics();
+        let weights: Vec<&[f32]> = (1..=mean + 2).map(|i| at.input(i).data()).collect();
+        let (gamma, inv_std) = (self.gamma(&weights), self.inv_std(&weights));
+        let (head, rest) = dx.split_at_mut(1);
+        let (for_gamma, for_beta) = rest.split_at_mut(usize::from(self.scale));
+        let d_gamma = for_gamma.first_mut().and_then(Option::as_mut);
+        let d_beta = for_beta.first_mut().filter(|_| self.center).and_then(Option::as_mut);
+        let gradients = norm::BatchNormGradients {
+            dx: head[0].as_mut().map(ViewMut::data),
+            dgamma: d_gamma.map(ViewMut::data),
+            dbeta: d_beta.map(ViewMut::data),
+        };
+        backward(cx, gamma.len(), x, weights[mean], &inv_std, &gamma, dy.data(), gradients);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::op;
 
     fn norm(scale: bool, center: bool) -> BatchNorm {
-        BatchNorm { epsilon: 1e-3, scale, center }
+        BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale, center }
     }
 
     #[test]

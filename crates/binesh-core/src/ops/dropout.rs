@@ -6,7 +6,7 @@ use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
-/// `y = x`: values are dropped in training only, and plans run networks for use.
+/// `y = x`; where a plan says that it is active ([`crate::Training`]), `y = x * mask` with a mask from outside.
 ///
 /// # Shapes
 /// x any -> y like x.

@@ -6,7 +6,7 @@ use binesh_kernels::binary::BinaryOp;
 
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
-use crate::plan::{Flow, Step, is_weight};
+use crate::plan::{Active, Flow, Step, is_weight};
 use crate::shape::Shape;
 
 /// `activation(batch_norm(anchor(x)) + residual)` written as the value of `output`.
@@ -27,8 +27,9 @@ pub(super) fn steps(
     needed: &[bool],
     want: &[NodeId],
     flow: &Flow,
+    training: &Active,
 ) -> Vec<Step> {
-    let fusion = Fusion { graph, shapes, want, flow, readers: readers(graph, needed) };
+    let fusion = Fusion { graph, shapes, want, flow, training, readers: readers(graph, needed) };
     // Nodes that vanished into a chain, and chains at the node they end in.
     let mut absorbed = vec![false; shapes.len()];
     let mut fused_at: Vec<Option<Fused>> = vec![None; shapes.len()];
@@ -69,6 +70,7 @@ struct Fusion<'a> {
     shapes: &'a [Shape],
     want: &'a [NodeId],
     flow: &'a Flow,
+    training: &'a Active,
     readers: Vec<Vec<NodeId>>,
 }
 
@@ -116,10 +118,11 @@ impl Fusion<'_> {
         }
     }
 
-    /// Batch norm reads the anchor and has parameters for all its statistics.
+    /// Batch norm reads the anchor and has parameters for all its statistics, and uses those.
     fn folds(&self, batch_norm: NodeId, anchor: NodeId) -> bool {
         let inputs = &self.graph.node(batch_norm).inputs;
-        inputs[0] == anchor && inputs[1..].iter().all(|&id| is_weight(self.graph, id))
+        let moving = !self.training.measures(batch_norm);
+        moving && inputs[0] == anchor && inputs[1..].iter().all(|&id| is_weight(self.graph, id))
     }
 
     /// The other operand of an addition of two values of equal shape.

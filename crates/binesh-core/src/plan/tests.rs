@@ -26,7 +26,8 @@ impl Dag {
     fn plan(&self, grads: Grads<'_>) -> Plan {
         let shapes: Vec<(NodeId, Shape)> =
             self.inputs.iter().map(|(id, v)| (*id, v.shape().clone())).collect();
-        Plan::new(&self.graph, PlanSpec { inputs: &shapes, want: &self.want, grads }).unwrap()
+        Plan::new(&self.graph, PlanSpec { inputs: &shapes, want: &self.want, grads, ..PlanSpec::default() })
+            .unwrap()
     }
 
     fn session(&self, grads: Grads<'_>) -> Session {
@@ -60,7 +61,7 @@ fn f64s(tensor: &Tensor) -> Vec<f64> {
 /// Each slot holds one value from the step that writes it to the last that needs it.
 fn assert_slots_do_not_overlap(plan: &Plan) {
     let forever = plan.steps.len();
-    let kept = keep(&plan.graph, &plan.want, &plan.flow);
+    let kept = keep(&plan.graph, &plan.want, &plan.flow, &plan.training);
     let given = plan.inputs.iter().map(|&id| (id, 0, forever));
     let computed = plan.steps.iter().enumerate().map(|(at, step)| {
         let id = step.output();
@@ -179,7 +180,7 @@ fn chain(anchor: impl Into<Op>, kernel: &[usize], function: Activation) -> Dag {
     for (name, low) in [("gamma", -0.5), ("beta", -0.5), ("mean", -0.5), ("variance", 0.5)] {
         operands.push(weight(&mut graph, name, &[5], low));
     }
-    let norm = BatchNorm { epsilon: 1e-3, scale: true, center: true };
+    let norm = BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale: true, center: true };
     let y = graph.add("norm", norm, &operands).unwrap();
     let y = graph.add("sum", Binary { op: BinaryOp::Add }, &[skip, y]).unwrap();
     let y = graph.add("out", Activate { function }, &[y]).unwrap();
@@ -261,7 +262,7 @@ fn memory_is_used_again() {
     let graph = Arc::new(graph);
     let plan = |grads| {
         let inputs = [(x, Shape::from([1, 4, 4, 1]))];
-        Plan::new(&graph, PlanSpec { inputs: &inputs, want: &[y], grads }).unwrap()
+        Plan::new(&graph, PlanSpec { inputs: &inputs, want: &[y], grads, ..PlanSpec::default() }).unwrap()
     };
     // The input and the wanted output have their own.
     assert_eq!(plan(Grads::None).peak_bytes(), 4 * 16 * (2 + 2));
@@ -278,7 +279,7 @@ fn the_input_of_a_rectifier_is_not_kept() {
         y = graph.add(format!("y{i}"), Activate { function: Activation::RELU }, &[y]).unwrap();
     }
     let inputs = [(x, Shape::from([1, 4, 4, 1]))];
-    let spec = PlanSpec { inputs: &inputs, want: &[y], grads: Grads::Wrt(&[x]) };
+    let spec = PlanSpec { inputs: &inputs, want: &[y], grads: Grads::Wrt(&[x]), ..PlanSpec::default() };
     let plan = Plan::new(&Arc::new(graph), spec).unwrap();
     assert_eq!(plan.peak_bytes(), 4 * 16 * (1 + 5 + 1), "the input, five outputs, one in between");
 }
@@ -297,7 +298,9 @@ fn free() -> (Arc<Graph>, NodeId, NodeId) {
 fn errors_name_the_layer() {
     let (graph, x, y) = free();
     let message = |inputs: &[(NodeId, Shape)]| {
-        Plan::new(&graph, PlanSpec { inputs, want: &[y], grads: Grads::None }).unwrap_err().to_string()
+        Plan::new(&graph, PlanSpec { inputs, want: &[y], grads: Grads::None, ..PlanSpec::default() })
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(message(&[]), "input `photo` was given no shape");
     let small = message(&[(x, [1, 4, 9, 3].into())]);
@@ -315,7 +318,7 @@ fn a_gradient_needs_a_path() {
     let find = |name: &str| dag.graph.find(name).unwrap();
     let message = |want: &str, wrt: &str| {
         let (want, wrt) = ([find(want)], [find(wrt)]);
-        let spec = PlanSpec { inputs: &inputs, want: &want, grads: Grads::Wrt(&wrt) };
+        let spec = PlanSpec { inputs: &inputs, want: &want, grads: Grads::Wrt(&wrt), ..PlanSpec::default() };
         Plan::new(&dag.graph, spec).map(|_| ()).map_err(|e| e.to_string())
     };
     let none = |name: &str| Err(format!("nothing asked for depends on `{name}`, so it has no gradient"));
@@ -336,7 +339,12 @@ fn an_input_that_is_not_needed_needs_no_shape() {
     let sum = graph.add("sum", Binary { op: BinaryOp::Add }, &[y, b]).unwrap();
     let graph = Arc::new(graph);
     let inputs = [(a, Shape::from([7, 3]))];
-    let plan = |want| Plan::new(&graph, PlanSpec { inputs: &inputs, want: &[want], grads: Grads::None });
+    let plan = |want| {
+        Plan::new(
+            &graph,
+            PlanSpec { inputs: &inputs, want: &[want], grads: Grads::None, ..PlanSpec::default() },
+        )
+    };
     assert_eq!(plan(y).unwrap().shape(y).dims(), [7, 3]);
     assert_eq!(plan(sum).unwrap_err().to_string(), "input `b` was given no shape");
 }

@@ -34,11 +34,10 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
 }
 
 fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], rule: ReluRule) {
-    let Session { plan, runtime, slots, grads, spare, .. } = session;
+    let Session { plan, runtime, slots, grads, spare, training, .. } = session;
     let node = plan.graph.node(id);
-    let operator = node.op.operator();
     let wanted = plan.flow.wanted(node);
-    let keeps = operator.keeps(&wanted);
+    let keeps = plan.training.keeps(&plan.graph, id, &wanted);
     let view = |input: NodeId, kept: bool| {
         (kept || is_weight(&plan.graph, input)).then(|| operand(plan, slots, params, input))
     };
@@ -61,7 +60,14 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
         .zip(&input_shapes)
         .map(|(buffer, &shape)| buffer.as_mut().map(|data| ViewMut::new(shape, data)))
         .collect();
-    operator.backward(runtime.cx(), &at, View::new(plan.shape(id), d_output), &mut d_inputs);
+    let (cx, dy) = (runtime.cx(), View::new(plan.shape(id), d_output));
+    if plan.training.drops(id) {
+        training.drop_backward(cx, id, dy, &mut d_inputs);
+    } else if plan.training.measures(id) {
+        training.normalise_backward(cx, id, &node.op, &at, dy, &mut d_inputs);
+    } else {
+        node.op.operator().backward(cx, &at, dy, &mut d_inputs);
+    }
 
     for (input, buffer) in node.inputs.iter().zip(buffers) {
         let Some(buffer) = buffer else { continue };

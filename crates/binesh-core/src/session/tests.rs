@@ -38,7 +38,7 @@ impl Bench {
 
     fn session(&self, want: &[NodeId], wrt: &[NodeId]) -> Session {
         let inputs = [(self.x, Shape::from([1, LEN]))];
-        let spec = PlanSpec { inputs: &inputs, want, grads: Grads::Wrt(wrt) };
+        let spec = PlanSpec { inputs: &inputs, want, grads: Grads::Wrt(wrt), ..PlanSpec::default() };
         let plan = Plan::new(&Arc::new(self.graph.clone()), spec).unwrap();
         Session::new(plan, runtimes(Isa::detect())[0].clone())
     }
@@ -134,8 +134,11 @@ fn a_weight_that_is_also_a_constant_keeps_its_gradient() {
     let mut b = Bench::new();
     let shared = b.weight("shared", [LEN], &[0.5, 0.25]);
     let variance = b.weight("variance", [LEN], &[1.0, 1.0]);
-    let norm =
-        b.add("norm", BatchNorm { epsilon: 0.0, scale: false, center: false }, &[b.x, shared, variance]);
+    let norm = b.add(
+        "norm",
+        BatchNorm { epsilon: 0.0, momentum: BatchNorm::MOMENTUM, scale: false, center: false },
+        &[b.x, shared, variance],
+    );
     let product = b.binary("product", BinaryOp::Multiply, norm, shared);
     assert_eq!(b.grads(&[(product, [1.0, 1.0])], &[shared]), [[2.5, -5.25]]);
 }
@@ -169,7 +172,12 @@ fn any_node_can_be_given() {
     let graph = Arc::new(b.graph.clone());
     let shape = || Shape::from([1, LEN]);
     let given = [(boundary, shape()), (other, shape())];
-    let spec = PlanSpec { inputs: &given, want: &[y, boundary], grads: Grads::Wrt(&[boundary, w, other]) };
+    let spec = PlanSpec {
+        inputs: &given,
+        want: &[y, boundary],
+        grads: Grads::Wrt(&[boundary, w, other]),
+        ..PlanSpec::default()
+    };
     let mut session = Session::new(Plan::new(&graph, spec).unwrap(), runtimes(Isa::detect())[0].clone());
     assert_eq!(session.inputs(), [other, boundary], "the graph's own come first");
     assert_eq!(session.plan().step_count(), 2, "nothing above the boundary is computed");
@@ -189,14 +197,14 @@ fn any_node_can_be_given() {
 
     // Even a weight: the value given is used, not that of the parameters.
     let given = [(boundary, shape()), (w, [LEN, LEN].into())];
-    let spec = PlanSpec { inputs: &given, want: &[twice], grads: Grads::None };
+    let spec = PlanSpec { inputs: &given, want: &[twice], grads: Grads::None, ..PlanSpec::default() };
     let mut session = Session::new(Plan::new(&graph, spec).unwrap(), runtimes(Isa::detect())[0].clone());
     let weight = Tensor::new([LEN, LEN], vec![1.0, 0.0, 0.0, 1.0]).unwrap();
     session.run(&Params::default(), &[second.view(), weight.view()]).unwrap();
     assert_eq!(session.value(twice).data(), [3.0, -5.0]);
 
     let refused = |given: &[(NodeId, Shape)], wrt: &[NodeId]| {
-        let spec = PlanSpec { inputs: given, want: &[twice], grads: Grads::Wrt(wrt) };
+        let spec = PlanSpec { inputs: given, want: &[twice], grads: Grads::Wrt(wrt), ..PlanSpec::default() };
         Plan::new(&graph, spec).map(|_| ()).unwrap_err().to_string()
     };
     let extent = refused(&[(boundary, [1, 3].into())], &[]);

@@ -102,7 +102,7 @@ impl Builder {
         self.layer(
             name,
             "BatchNormalization",
-            BatchNorm { epsilon, scale: true, center: true },
+            BatchNorm { epsilon, momentum: BatchNorm::MOMENTUM, scale: true, center: true },
             &[x],
             &weights,
         )

@@ -16,6 +16,7 @@ pub(super) fn batch(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     cx.attrs.ignore(&["renorm", "renorm_clipping", "renorm_momentum"]);
     let image = channel_axis(cx, cx.attrs.axis("axis", -1)?)?;
     let epsilon = cx.attrs.f32("epsilon", 1e-3)?;
+    let momentum = cx.attrs.f32("momentum", BatchNorm::MOMENTUM)?;
     let [scale, center] = [cx.attrs.bool("scale", true)?, cx.attrs.bool("center", true)?];
     let c = cx.channels(image.x)?;
     let mut inputs = vec![image.x];
@@ -27,7 +28,7 @@ pub(super) fn batch(cx: &mut LayerCx<'_>) -> Result<NodeId, FormatError> {
     }
     inputs.push(cx.statistic("moving_mean", &[c])?);
     inputs.push(cx.statistic("moving_variance", &[c])?);
-    let y = cx.add(BatchNorm { epsilon, scale, center }, &inputs)?;
+    let y = cx.add(BatchNorm { epsilon, momentum, scale, center }, &inputs)?;
     Ok(cx.image_output(image, y))
 }
 
