@@ -4,7 +4,7 @@
 
 mod channels;
 mod colormap;
-mod contact_sheet;
+pub(crate) mod contact_sheet;
 mod heatmap;
 mod write;
 

@@ -4,5 +4,7 @@
 
 mod boxed;
 pub mod summary;
+mod svg;
+pub mod training;
 mod units;
 mod wrap;

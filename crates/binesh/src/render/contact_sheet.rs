@@ -264,7 +264,7 @@ fn percent(share: f64) -> String {
 }
 
 /// Text for HTML, between tags and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
