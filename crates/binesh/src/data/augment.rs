@@ -221,17 +221,14 @@ impl Augment {
         };
         let c = preprocess.channels();
         let shape = [h, w, c];
-        x = self.warped(x, shape, draw);
+        let matrix = draw.affine.matrix([h, w], self.convention);
+        x = affine::resample(x, shape, &matrix, self.fill, self.order);
+        affine::flip(&mut x, shape, [draw.vertical_flip, draw.horizontal_flip]);
         for adjust in &draw.color {
             adjust.apply(&mut x, c);
         }
-        Ok(image::scaling_only(&x, preprocess))
-    }
-
-    fn warped(&self, x: Vec<f32>, shape: [usize; 3], draw: &Draw) -> Vec<f32> {
-        let matrix = draw.affine.matrix([shape[0], shape[1]], self.convention);
-        let flips = [draw.vertical_flip, draw.horizontal_flip];
-        affine::resample(x, shape, &matrix, flips, self.fill, self.order)
+        image::scale(&mut x, preprocess);
+        Ok(x)
     }
 }
 

@@ -16,16 +16,14 @@ pub fn to_tensor(
     preprocess.check()?;
     let [h, w] = preprocess.size;
     let c = preprocess.channels();
-    let values = Values::of(preprocess);
     let mut x = Vec::with_capacity(pictures.len() * h * w * c);
     for picture in pictures {
         match resized(&in_channels(picture, c), preprocess) {
-            Resized::Bytes(picture) => {
-                values.extend(&mut x, picture.pixels().iter().map(|&v| f32::from(v)), c)
-            }
-            Resized::Floats(floats) => values.extend(&mut x, floats.into_iter(), c),
+            Resized::Bytes(picture) => x.extend(picture.pixels().iter().map(|&v| f32::from(v))),
+            Resized::Floats(floats) => x.extend(floats),
         }
     }
+    scale(&mut x, preprocess);
     Ok((x, [pictures.len(), h, w, c]))
 }
 
@@ -41,14 +39,16 @@ pub(crate) fn geometry_only(picture: &Picture, preprocess: &Preprocess) -> Vec<f
     }
 }
 
-/// The second half of [`to_tensor`]: scaling and order of channels. `preprocess` has been checked.
+/// The second half of [`to_tensor`], in place: scaling and order of channels. `preprocess` has been checked.
 ///
 /// # Shapes
-/// x: `[.., C]` -> the same
-pub(crate) fn scaling_only(x: &[f32], preprocess: &Preprocess) -> Vec<f32> {
-    let mut out = Vec::with_capacity(x.len());
-    Values::of(preprocess).extend(&mut out, x.iter().copied(), preprocess.channels());
-    out
+/// x: `[.., C]`
+pub(crate) fn scale(x: &mut [f32], preprocess: &Preprocess) {
+    let values = Values::of(preprocess);
+    match preprocess.channels() {
+        3 => values.scale::<3>(x),
+        _ => values.scale::<1>(x),
+    }
 }
 
 /// The picture a network was given, as it saw it: one `[H, W, C]` of [`to_tensor`]'s result back to 8 bits.
@@ -262,16 +262,10 @@ impl Values {
         (y * self.std[k] + self.mean[k]) * self.unit
     }
 
-    fn extend(&self, out: &mut Vec<f32>, values: impl Iterator<Item = f32>, c: usize) {
-        let mut pixel = [0.0; 3];
-        let mut k = 0;
-        for v in values {
-            pixel[k] = v;
-            k += 1;
-            if k == c {
-                k = 0;
-                out.extend((0..c).map(|j| self.apply(j, pixel[self.source(j, c)])));
-            }
+    fn scale<const C: usize>(&self, x: &mut [f32]) {
+        for pixel in x.as_chunks_mut::<C>().0 {
+            let picture = *pixel;
+            *pixel = std::array::from_fn(|k| self.apply(k, picture[self.source(k, C)]));
         }
     }
 }

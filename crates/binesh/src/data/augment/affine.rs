@@ -159,7 +159,7 @@ fn product(a: &Matrix, b: &Matrix) -> Matrix {
     a.map(row)
 }
 
-/// SciPy `affine_transform`, channel by channel, then the flips of rows and of columns.
+/// SciPy `affine_transform`, channel by channel.
 ///
 /// # Shapes
 /// x: `[H, W, C]` with C = 3 or 1 -> the same
@@ -167,14 +167,13 @@ pub(super) fn resample(
     x: Vec<f32>,
     [h, w, c]: [usize; 3],
     matrix: &Matrix,
-    flips: [bool; 2],
     fill: Fill,
     order: Order,
 ) -> Vec<f32> {
-    if *matrix == IDENTITY && flips == [false, false] {
+    if *matrix == IDENTITY {
         return x;
     }
-    let source = Source { size: [h, w], matrix, flips, fill };
+    let source = Source { size: [h, w], matrix, fill };
     match (c, order) {
         (3, Order::Nearest) => source.nearest::<3>(&x),
         (3, Order::Linear) => source.linear::<3>(&x),
@@ -183,11 +182,32 @@ pub(super) fn resample(
     }
 }
 
+/// Reverses the order of rows, of columns or of both, in place.
+///
+/// # Shapes
+/// x: `[H, W, C]` with C = 3 or 1
+pub(super) fn flip(x: &mut [f32], [_, w, c]: [usize; 3], axes: [bool; 2]) {
+    match c {
+        3 => flip_pixels::<3>(x, w, axes),
+        _ => flip_pixels::<1>(x, w, axes),
+    }
+}
+
+fn flip_pixels<const C: usize>(x: &mut [f32], width: usize, [rows, columns]: [bool; 2]) {
+    let (pixels, _) = x.as_chunks_mut::<C>();
+    if rows {
+        // The columns with them.
+        pixels.reverse();
+    }
+    if rows != columns {
+        pixels.chunks_exact_mut(width).for_each(<[_]>::reverse);
+    }
+}
+
 /// Where the values of a view come from.
 struct Source<'a> {
     size: [usize; 2],
     matrix: &'a Matrix,
-    flips: [bool; 2],
     fill: Fill,
 }
 
@@ -195,8 +215,8 @@ impl Source<'_> {
     fn nearest<const C: usize>(&self, x: &[f32]) -> Vec<f32> {
         let (pixels, _) = x.as_chunks::<C>();
         let width = self.size[1];
-        self.each(|[row, column]| {
-            let [r, q] = [(row + 0.5) as usize, (column + 0.5) as usize];
+        self.each(|at| {
+            let [r, q] = at.map(|at| split(at + 0.5).0);
             pixels[r * width + q]
         })
     }
@@ -204,9 +224,8 @@ impl Source<'_> {
     fn linear<const C: usize>(&self, x: &[f32]) -> Vec<f32> {
         let (pixels, _) = x.as_chunks::<C>();
         let [height, width] = self.size;
-        self.each(|[row, column]| -> [f32; C] {
-            let [r, q] = [row as usize, column as usize];
-            let [down, right] = [(row - r as f64) as f32, (column - q as f64) as f32];
+        self.each(|at| -> [f32; C] {
+            let [(r, down), (q, right)] = at.map(split);
             let (above, below) = (r * width, (r + 1).min(height - 1) * width);
             let next = (q + 1).min(width - 1);
             let corners = [pixels[above + q], pixels[above + next], pixels[below + q], pixels[below + next]];
@@ -228,15 +247,12 @@ impl Source<'_> {
             Fill::Constant(value) => [value; C],
             _ => [0.0; C],
         };
-        let from = |flip, at: usize, side: usize| (if flip { side - 1 - at } else { at }) as f64;
         let mut out = vec![[0.0; C]; height * width];
         for (r, line) in out.chunks_exact_mut(width).enumerate() {
-            let r = from(self.flips[0], r, height);
-            let start = [rows[2] + r * rows[0], columns[2] + r * columns[0]];
+            let start = [rows, columns].map(|axis| axis[2] + r as f64 * axis[0]);
             for (q, pixel) in line.iter_mut().enumerate() {
-                let q = from(self.flips[1], q, width);
-                let row = self.fill.place(start[0] + q * rows[1], last_row);
-                let column = self.fill.place(start[1] + q * columns[1], last_column);
+                let row = self.fill.place(start[0] + q as f64 * rows[1], last_row);
+                let column = self.fill.place(start[1] + q as f64 * columns[1], last_column);
                 *pixel = match (row, column) {
                     (Some(row), Some(column)) => value([row, column]),
                     _ => outside,
@@ -245,6 +261,13 @@ impl Source<'_> {
         }
         out.into_flattened()
     }
+}
+
+/// The pixel at or before a position inside the picture, and how far behind it the position is.
+fn split(at: f64) -> (usize, f32) {
+    // Faster than straight to `usize`, and a side has at most `Preprocess::MAX_SIDE` pixels.
+    let whole = at as i32;
+    (whole as usize, (at - f64::from(whole)) as f32)
 }
 
 impl Fill {
