@@ -13,6 +13,6 @@ pub mod safetensors;
 
 pub use error::{FormatError, Place};
 pub use format::{FORMATS, Format, Load, load};
-pub use keras::load_keras;
+pub use keras::{load_keras, save_keras};
 pub use limits::Limits;
 pub use network::{Kind, LoadCx, LoadReport, Loaded, Network, UsedTensor};

@@ -6,6 +6,11 @@ use super::config;
 use crate::Limits;
 use crate::archive::Archive;
 use crate::error::FormatError;
+use crate::meta::Meta;
+
+/// The entry of `metadata.json` with what is ours. Keras leaves that file alone when it loads; for a fourth file in the
+/// archive it would unpack the whole to disk.
+pub(super) const META: &str = "binesh";
 
 /// What a `.keras` archive holds, unpacked.
 #[derive(Debug)]
@@ -14,6 +19,8 @@ pub(crate) struct KerasArchive {
     pub(crate) config: Vec<u8>,
     /// `keras_version` of `metadata.json`.
     pub(crate) keras_version: Option<String>,
+    /// Class names and preprocessing, when we wrote the file.
+    pub(crate) meta: Meta,
     /// `model.weights.h5`, an HDF5 file of its own.
     pub(crate) weights: Vec<u8>,
 }
@@ -32,15 +39,26 @@ impl KerasArchive {
             .with_hint("save the model with Keras's default `weights_format`, `h5`"));
         }
         let config = archive.read("config.json", limits.json_bytes)?;
-        let keras_version = if archive.contains("metadata.json") {
-            let metadata = config::parse_json(&archive.read("metadata.json", limits.json_bytes)?, limits)?;
-            metadata.get("keras_version").and_then(Value::as_str).map(str::to_owned)
+        let metadata = if archive.contains("metadata.json") {
+            config::parse_json(&archive.read("metadata.json", limits.json_bytes)?, limits)?
         } else {
-            None
+            Value::Null
         };
+        let keras_version = metadata.get("keras_version").and_then(Value::as_str).map(str::to_owned);
+        let meta = metadata.get(META).map(meta).transpose()?.unwrap_or_default();
         let weights = archive.read("model.weights.h5", limits.file_bytes)?;
-        Ok(Self { config, keras_version, weights })
+        Ok(Self { config, keras_version, meta, weights })
     }
+}
+
+fn meta(value: &Value) -> Result<Meta, FormatError> {
+    let broken =
+        |e: &dyn std::fmt::Display| FormatError::malformed(format!("`metadata.json`, `{META}`: {e}"));
+    let meta: Meta = serde_json::from_value(value.clone()).map_err(|e| broken(&e))?;
+    if let Some(preprocess) = &meta.preprocess {
+        preprocess.check().map_err(|e| broken(&e))?;
+    }
+    Ok(meta)
 }
 
 #[cfg(test)]
@@ -66,6 +84,25 @@ mod tests {
         .unwrap();
         assert_eq!(archive.keras_version.as_deref(), Some("3.15.1"));
         assert_eq!((archive.config, archive.weights), (b"{}".to_vec(), b"\x89HDF".to_vec()));
+    }
+
+    #[test]
+    fn class_names_and_preprocessing_are_checked() {
+        let with = |metadata: &str| {
+            let entries: Entries<'_> = &[
+                ("metadata.json", metadata.as_bytes()),
+                ("config.json", b"{}"),
+                ("model.weights.h5", b"\x89HDF"),
+            ];
+            open(entries).map(|archive| archive.meta).map_err(|e| e.to_string())
+        };
+        assert_eq!(with("{}"), Ok(Meta::default()));
+        let labels = Some(vec!["cat".to_owned(), "dog".to_owned()]);
+        assert_eq!(with(r#"{"binesh": {"labels": ["cat", "dog"]}}"#), Ok(Meta { labels, ..Meta::default() }));
+        let wrong = "`metadata.json`, `binesh`: invalid type: string \"cat\", expected a sequence";
+        assert_eq!(with(r#"{"binesh": {"labels": "cat"}}"#), Err(wrong.to_owned()));
+        let wrong = "`metadata.json`, `binesh`: preprocessing: input size 0 x 9 is not between 1 and 16384";
+        assert_eq!(with(r#"{"binesh": {"preprocess": {"size": [0, 9]}}}"#), Err(wrong.to_owned()));
     }
 
     #[test]

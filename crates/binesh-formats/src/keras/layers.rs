@@ -21,6 +21,8 @@ use super::config::{Call, LayerConfig};
 use super::mapper::{Mapper, ParamSpec, Role};
 use crate::error::FormatError;
 
+pub(super) use preprocessing::{bilinear, nearest};
+
 /// Adds the nodes of one use of a layer; gives the one that is its output.
 type Build = fn(&mut LayerCx<'_>) -> Result<NodeId, FormatError>;
 

@@ -12,6 +12,9 @@ mod keras1;
 mod layers;
 mod mapper;
 mod weights;
+mod write;
+
+pub use write::save_keras;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -55,13 +58,13 @@ pub fn load_keras(
     names: [&str; 2],
     cx: &LoadCx,
 ) -> Result<(Network, LoadReport), FormatError> {
-    let (json, version) = architecture_of(architecture, cx).map_err(|e| e.in_file(names[0]))?;
+    let (json, version, meta) = architecture_of(architecture, cx).map_err(|e| e.in_file(names[0]))?;
     let model = config::parse(&json, &cx.limits).map_err(|e| e.in_file(names[0]))?;
     let h5 = weights_of(weights, cx).map_err(|e| e.in_file(names[1]))?;
     let version = version.or_else(|| h5.keras_version.clone());
     let mapped = assemble(&model, Some(&h5), version, cx);
     // Wiring is the architecture's fault, weights are the other file's.
-    let (network, mut report) = mapped.map_err(|e| {
+    let (mut network, mut report) = mapped.map_err(|e| {
         let of_weights = matches!(
             e,
             FormatError::MissingWeight { .. }
@@ -71,24 +74,27 @@ pub fn load_keras(
         e.in_file(names[usize::from(of_weights)])
     })?;
     report.format = JSON_FORMAT.name;
+    network.meta = meta;
     Ok((network, report))
 }
 
-/// The JSON text of an architecture, and the version of Keras that wrote it.
-fn architecture_of<'a>(bytes: &'a [u8], cx: &LoadCx) -> Result<(Cow<'a, [u8]>, Option<String>), FormatError> {
+/// The JSON text of an architecture, the version of Keras that wrote it, and what else is known of the model.
+type Architecture<'a> = (Cow<'a, [u8]>, Option<String>, Meta);
+
+fn architecture_of<'a>(bytes: &'a [u8], cx: &LoadCx) -> Result<Architecture<'a>, FormatError> {
     if (ARCHIVE_FORMAT.sniff)(bytes) {
         let archive = KerasArchive::open(bytes, &cx.limits)?;
-        return Ok((Cow::Owned(archive.config), archive.keras_version));
+        return Ok((Cow::Owned(archive.config), archive.keras_version, archive.meta));
     }
     if !h5::is_h5(bytes) {
-        return Ok((Cow::Borrowed(bytes), written_by(bytes, &cx.limits)));
+        return Ok((Cow::Borrowed(bytes), written_by(bytes, &cx.limits), Meta::default()));
     }
     let h5 = H5::open(bytes.to_vec(), &cx.limits)?;
     let config = h5.model_config.ok_or_else(|| {
         FormatError::malformed("the file holds weights alone")
             .with_hint("`model.to_json()` writes an architecture")
     })?;
-    Ok((Cow::Owned(config.into_bytes()), h5.keras_version))
+    Ok((Cow::Owned(config.into_bytes()), h5.keras_version, Meta::default()))
 }
 
 fn weights_of(bytes: Vec<u8>, cx: &LoadCx) -> Result<H5, FormatError> {
@@ -114,10 +120,11 @@ fn load_h5(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), Fo
 }
 
 fn load_archive(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
-    let KerasArchive { config, keras_version, weights } = KerasArchive::open(&bytes, &cx.limits)?;
+    let KerasArchive { config, keras_version, meta, weights } = KerasArchive::open(&bytes, &cx.limits)?;
     let model = config::parse(&config, &cx.limits)?;
     let h5 = H5::open(weights, &cx.limits)?;
-    let (network, report) = assemble(&model, Some(&h5), keras_version, cx)?;
+    let (mut network, report) = assemble(&model, Some(&h5), keras_version, cx)?;
+    network.meta = meta;
     Ok((Loaded::Model(Box::new(network)), report))
 }
 

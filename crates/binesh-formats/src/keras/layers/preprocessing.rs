@@ -157,7 +157,7 @@ pub(super) fn resize(
 }
 
 /// `tf.image.resize(method="bilinear")`.
-pub(super) fn bilinear(from: usize, to: usize) -> Vec<f32> {
+pub(in crate::keras) fn bilinear(from: usize, to: usize) -> Vec<f32> {
     let mut matrix = vec![0.0; from * to];
     let scale = from as f32 / to as f32;
     for new in 0..to {
@@ -172,7 +172,7 @@ pub(super) fn bilinear(from: usize, to: usize) -> Vec<f32> {
 }
 
 /// `tf.image.resize(method="nearest")`.
-pub(super) fn nearest(from: usize, to: usize) -> Vec<f32> {
+pub(in crate::keras) fn nearest(from: usize, to: usize) -> Vec<f32> {
     let mut matrix = vec![0.0; from * to];
     let scale = from as f32 / to as f32;
     for new in 0..to {
