@@ -36,7 +36,8 @@ pub struct TrainingReport {
     pub evaluation: Option<Evaluation>,
     /// Where unfreezing would help, by block.
     pub probe: Option<LinearProbe>,
-    /// How far each layer went, one column per run: the staged one, and beside it one without warm-up, say.
+    /// How far each layer went, by run: the staged one, and beside it one without warm-up, say. The page shows
+    /// the first two.
     pub moved: Vec<MovedRun>,
     /// Where the time went.
     pub timing: Option<Timing>,
