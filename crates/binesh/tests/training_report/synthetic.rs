@@ -10,10 +10,10 @@ const CLASSES: [&str; 5] = ["birds", "fruit", "mammals", "plants", "vehicles"];
 const BLOCKS: usize = 16;
 
 /// The picture and its heatmap as files; both may be absent.
-pub type Pictures<'a> = &'a dyn Fn(&str) -> (Option<Vec<u8>>, Option<Vec<u8>>);
+pub(crate) type Pictures<'a> = &'a dyn Fn(&str) -> (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// The whole report.
-pub fn report(pictures: Pictures) -> TrainingReport {
+pub(crate) fn report(pictures: Pictures) -> TrainingReport {
     TrainingReport {
         title: "pictures".into(),
         facts: [("trained", "2026-11-24 09:41"), ("binesh", "0.1.0"), ("seed", "0"), ("threads", "2")]
@@ -54,11 +54,11 @@ pub fn report(pictures: Pictures) -> TrainingReport {
 }
 
 /// Numbers from 0 to 1 that look random and are the same everywhere.
-pub struct Sequence(pub u32);
+struct Sequence(u32);
 
 impl Sequence {
     /// The next one.
-    pub fn draw(&mut self) -> f64 {
+    fn draw(&mut self) -> f64 {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         f64::from(self.0 >> 8) / f64::from(1 << 24)
     }
