@@ -27,6 +27,18 @@ pub trait Operator {
     /// Adds d(loss)/d(input i) to `d_inputs[i]` where it is `Some`. `at` holds what `keeps` asked for.
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, d_output: View<'_>, d_inputs: &mut [Option<ViewMut<'_>>]);
 
+    /// True when d(loss)/d(input 0) can be made of d(loss)/d(output) where it lies, which has as many values: a buffer and
+    /// two passes over memory less where nothing else adds to it.
+    fn is_in_place(&self) -> bool {
+        false
+    }
+
+    /// Turns d(loss)/d(output) into d(loss)/d(input 0), as `backward` would have added it to zeros. Only called when
+    /// `is_in_place`.
+    fn backward_in_place(&self, _cx: Cx<'_>, _at: &At<'_>, _d: &mut [f32]) {
+        unreachable!("the operator is not in place");
+    }
+
     /// Which values `backward` reads when it must give the gradients of the inputs where `wanted` is true: exact,
     /// since everything else is freed or fused away.
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

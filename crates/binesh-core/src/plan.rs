@@ -66,7 +66,8 @@ impl Step {
                 std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect()
             }
         };
-        all.into_iter().filter(|&id| !is_weight(graph, id)).collect()
+        let lies_outside = |id| is_weight(graph, id) || matches!(graph.node(id).op, Op::Constant(_));
+        all.into_iter().filter(|&id| !lies_outside(id)).collect()
     }
 }
 
@@ -141,8 +142,8 @@ impl Plan {
         let flow = flow(graph, &reached, wrt);
         let computed = |id: NodeId| needed[id.index()] && !matches!(graph.node(id).op, Op::Input(_));
         let training = Active::new(whole, spec.training, computed)?;
-        let steps = fuse::steps(graph, &shapes, &needed, spec.want, &flow, &training);
         let keep = keep(graph, spec.want, &flow, &training);
+        let steps = fuse::steps(graph, &shapes, &needed, &keep, &training);
         let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
         let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();

@@ -209,7 +209,7 @@ impl Session {
             Step::Fused(fused) => {
                 let Fused { anchor, residual, .. } = fused;
                 let x = operand(&self.plan, &self.slots, params, self.plan.graph.node(*anchor).inputs[0]);
-                let residual = residual.map(|id| value(&self.plan, &self.slots, id));
+                let residual = residual.map(|id| operand(&self.plan, &self.slots, params, id));
                 self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
             }
         }

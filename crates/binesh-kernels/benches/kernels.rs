@@ -80,7 +80,7 @@ impl Bench<'_> {
         let flops = 2.0 * g.macs() as f64;
         let (x, w, dy) = (values(g.x_len()), values(g.kernel_len()), values(g.y_len()));
         let (mut y, mut dx, mut dw) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.kernel_len()]);
-        let (packed, bias) = (conv2d::pack(&g, &w, None), values(cout));
+        let (packed, bias) = (conv2d::pack(self.cx, &g, &w, None), values(cout));
         let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Activation::RELU) };
         let name = format!("{k}x{k}/{stride} {cin}->{cout} at {hw} px, batch {n}");
         self.time(&format!("conv {name}"), flops, "GFLOP/s", || {
@@ -131,7 +131,7 @@ impl Bench<'_> {
         let bytes = 4.0 * (k * n) as f64;
         let (a, b, dc) = (values(m * k), values(k * n), values(m * n));
         let (mut c, mut da, mut db) = (vec![0.0; m * n], vec![0.0; m * k], vec![0.0; k * n]);
-        let packed = matmul::pack(k, n, &b, None);
+        let packed = matmul::pack(self.cx, k, n, &b, None);
         let name = format!("{k}->{n}, batch {m}");
         self.time(&format!("dense {name}"), bytes, "GB/s of weights", || {
             matmul::forward(self.cx, m, k, n, &a, &packed, &mut c, &Epilogue::default());

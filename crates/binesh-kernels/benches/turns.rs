@@ -26,7 +26,7 @@ fn main() {
 fn run(cx: Cx<'_>, direction: &str, g: Conv2d, repeats: usize) -> Duration {
     let (x, w, dy) = (values(g.x_len()), values(g.kernel_len()), values(g.y_len()));
     let (mut y, mut dx, mut dw) = (vec![0.0; g.y_len()], vec![0.0; g.x_len()], vec![0.0; g.kernel_len()]);
-    let (packed, bias) = (conv2d::pack(&g, &w, None), values(g.cout));
+    let (packed, bias) = (conv2d::pack(cx, &g, &w, None), values(g.cout));
     let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Activation::RELU) };
     let mut once = || match direction {
         "forward" => conv2d::forward(cx, &g, &x, &packed, &mut y, &epilogue),

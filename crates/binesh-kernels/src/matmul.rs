@@ -24,12 +24,12 @@ impl PackedMatrix {
 ///
 /// # Shapes
 /// `b: [K, N]`, `scale: [N]`
-pub fn pack(k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatrix {
+pub fn pack(cx: Cx<'_>, k: usize, n: usize, b: &[f32], scale: Option<&[f32]>) -> PackedMatrix {
     assert_eq!(b.len(), product([k, n]), "b length");
     if let Some(scale) = scale {
         assert_eq!(scale.len(), n, "scale length");
     }
-    let panels = Panels::pack([1, 1, k, n], |_, _, k, first, row| {
+    let panels = Panels::pack(cx, [1, 1, k, n], |_, _, k, first, row| {
         row.copy_from_slice(&b[k * n + first..][..row.len()]);
         if let Some(scale) = scale {
             row.iter_mut().zip(&scale[first..]).for_each(|(b, s)| *b *= s);

@@ -25,6 +25,22 @@ pub fn scale_shift(cx: Cx<'_>, c: usize, x: &[f32], scale: &[f32], shift: &[f32]
     });
 }
 
+/// `x *= scale`, one factor per channel: the gradient of [`scale_shift`] where nothing else adds to it.
+///
+/// # Shapes
+/// `x: [rows, C]`; `scale: [C]`
+pub fn scale_in_place(cx: Cx<'_>, c: usize, scale: &[f32], x: &mut [f32]) {
+    check_rows(c, x.len());
+    assert_eq!(scale.len(), c, "one scale per channel");
+    cx.threads.run_chunks(x, rows_chunk(c), |_, x| {
+        cx.isa.vectorize(|| {
+            for x in x.chunks_exact_mut(c) {
+                x.iter_mut().zip(scale).for_each(|(x, scale)| *x *= scale);
+            }
+        });
+    });
+}
+
 /// Gradients that [`batch_norm_backward`] adds to, where they are wanted.
 #[derive(Debug, Default)]
 pub struct BatchNormGradients<'a> {

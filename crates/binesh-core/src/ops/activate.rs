@@ -18,6 +18,15 @@ pub struct Activate {
 }
 
 impl Activate {
+    /// The input and the output; where one of the two is not kept, it is not looked at and the other stands in.
+    fn told<'a>(&self, at: &At<'a>) -> (&'a [f32], &'a [f32]) {
+        match self.told_by() {
+            Keeps::Output => (at.output().data(), at.output().data()),
+            Keeps::Inputs => (at.input(0).data(), at.input(0).data()),
+            _ => (at.input(0).data(), at.output().data()),
+        }
+    }
+
     /// What the derivative is told by. The commonest functions tell it by their value alone, so that their input need
     /// not be kept: where a relu gave more than 0 its input was the same.
     fn told_by(&self) -> Keeps {
@@ -53,13 +62,7 @@ impl Operator for Activate {
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        let dx = dx.data();
-        // Where one of the two is not kept, it is not looked at and the other stands in.
-        let (x, y) = match self.told_by() {
-            Keeps::Output => (at.output().data(), at.output().data()),
-            Keeps::Inputs => (at.input(0).data(), at.input(0).data()),
-            _ => (at.input(0).data(), at.output().data()),
-        };
+        let (dx, (x, y)) = (dx.data(), self.told(at));
         let rectifier = matches!(self.function, Activation::Relu { .. });
         match at.rule {
             ReluRule::Guided if rectifier => {
@@ -68,6 +71,21 @@ impl Operator for Activate {
             }
             ReluRule::Deconv if rectifier => dx.iter_mut().zip(dy.data()).for_each(|(dx, dy)| *dx += dy.max(0.0)),
             _ => activation::backward(cx, self.function, x, y, dy.data(), dx),
+        }
+    }
+
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
+    fn backward_in_place(&self, cx: Cx<'_>, at: &At<'_>, d: &mut [f32]) {
+        let (x, y) = self.told(at);
+        let rectifier = matches!(self.function, Activation::Relu { .. });
+        if rectifier && at.rule != ReluRule::Exact {
+            d.iter_mut().for_each(|d| *d = d.max(0.0));
+        }
+        if !(rectifier && at.rule == ReluRule::Deconv) {
+            activation::backward_in_place(cx, self.function, x, y, d);
         }
     }
 

@@ -94,6 +94,16 @@ impl Operator for BatchNorm {
         self.gradients(cx, at, x, dy, dx, norm::batch_norm_backward);
     }
 
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
+    fn backward_in_place(&self, cx: Cx<'_>, at: &At<'_>, d: &mut [f32]) {
+        let weights: Vec<&[f32]> = (1..at.inputs.len()).map(|i| at.input(i).data()).collect();
+        let (scale, _) = self.scale_shift(&weights);
+        norm::scale_in_place(cx, scale.len(), &scale, d);
+    }
+
     fn keeps(&self, wanted: &[bool]) -> Keeps {
         if self.scale && wanted[1] { Keeps::Inputs } else { Keeps::Weights }
     }

@@ -31,6 +31,13 @@ fn broadcast(a: &Shape, b: &Shape) -> Result<Shape, ShapeError> {
     Ok(dims.collect::<Result<Vec<usize>, _>>()?.into())
 }
 
+impl Binary {
+    /// The gradient is told by that of the output alone, and that of a is the same.
+    fn is_linear(&self) -> bool {
+        matches!(self.op, BinaryOp::Add | BinaryOp::Subtract)
+    }
+}
+
 impl Operator for Binary {
     fn name(&self) -> &'static str {
         self.op.name()
@@ -54,12 +61,26 @@ impl Operator for Binary {
         let (a_shape, b_shape, y_shape) = (at.input_shape(0).dims(), at.input_shape(1).dims(), dy.shape().dims());
         let [da, db] = dx else { unreachable!("the graph checked that there are two inputs") };
         let (da, db) = (da.as_mut().map(ViewMut::data), db.as_mut().map(ViewMut::data));
+        if self.is_linear() {
+            // The values of the operands are not looked at, only how many there are.
+            let zeros = vec![0.0; if a_shape == b_shape { 0 } else { y_shape.iter().product() }];
+            let [a, b] = [a_shape, b_shape].map(|dims| {
+                if dims == y_shape { dy.data() } else { &zeros[..dims.iter().product()] }
+            });
+            return binary::backward(cx, self.op, a, a_shape, b, b_shape, dy.data(), y_shape, da, db);
+        }
         let (a, b) = (at.input(0).data(), at.input(1).data());
         binary::backward(cx, self.op, a, a_shape, b, b_shape, dy.data(), y_shape, da, db);
     }
 
+    fn is_in_place(&self) -> bool {
+        self.is_linear()
+    }
+
+    fn backward_in_place(&self, _cx: Cx<'_>, _at: &At<'_>, _d: &mut [f32]) {}
+
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
-        Keeps::Inputs
+        if self.is_linear() { Keeps::Nothing } else { Keeps::Inputs }
     }
 }
 

@@ -62,7 +62,7 @@ impl Operator for Conv2d {
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
         let g = self.placed(inputs[0].shape(), inputs[1].shape());
-        let packed = conv2d::pack(&g, inputs[1].data(), None);
+        let packed = conv2d::pack(cx, &g, inputs[1].data(), None);
         let epilogue = Epilogue { bias: inputs.get(2).map(View::data), ..Epilogue::default() };
         conv2d::forward(cx, &g, inputs[0].data(), &packed, output.into_data(), &epilogue);
     }

@@ -120,7 +120,7 @@ impl Operator for Conv2dTranspose {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let g = self.placed(at.input_shape(0), at.input_shape(1));
         if let Some(dx) = &mut dx[0] {
-            let packed = conv2d::pack(&g, at.input(1).data(), None);
+            let packed = conv2d::pack(cx, &g, at.input(1).data(), None);
             let mut d_input = vec![0.0; g.y_len()];
             conv2d::forward(cx, &g, dy.data(), &packed, &mut d_input, &Epilogue::default());
             dx.data().iter_mut().zip(&d_input).for_each(|(dx, d)| *dx += d);

@@ -43,7 +43,7 @@ impl Operator for Dense {
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
         let [rows, k, m] = extents(inputs[0].shape(), inputs[1].shape()).expect("`infer` accepted these shapes");
-        let packed = matmul::pack(k, m, inputs[1].data(), None);
+        let packed = matmul::pack(cx, k, m, inputs[1].data(), None);
         let epilogue = Epilogue { bias: inputs.get(2).map(View::data), ..Epilogue::default() };
         matmul::forward(cx, rows, k, m, inputs[0].data(), &packed, output.into_data(), &epilogue);
     }

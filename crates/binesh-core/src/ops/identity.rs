@@ -30,6 +30,12 @@ impl Operator for Identity {
         super::pass_back(dy, dx);
     }
 
+    fn is_in_place(&self) -> bool {
+        true
+    }
+
+    fn backward_in_place(&self, _cx: Cx<'_>, _at: &At<'_>, _d: &mut [f32]) {}
+
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         Keeps::Nothing
     }

@@ -1,12 +1,13 @@
 //! Fusion: batch norm folds into the product before it; residual and activation ride in its epilogue. Never across a
-//! wanted node, a node whose gradient is formed, or a value with a second reader.
+//! value that is wanted or that a gradient reads, or one with a second reader. Gradients are those of the nodes, fused or
+//! not: they need the values that they name, and a rectifier after a frozen batch norm names neither's input.
 
 use binesh_kernels::Activation;
 use binesh_kernels::binary::BinaryOp;
 
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
-use crate::plan::{Active, Flow, Step, is_weight};
+use crate::plan::{Active, Step, is_weight};
 use crate::shape::Shape;
 
 /// `activation(batch_norm(anchor(x)) + residual)` written as the value of `output`.
@@ -25,11 +26,10 @@ pub(super) fn steps(
     graph: &Graph,
     shapes: &[Shape],
     needed: &[bool],
-    want: &[NodeId],
-    flow: &Flow,
+    keep: &[bool],
     training: &Active,
 ) -> Vec<Step> {
-    let fusion = Fusion { graph, shapes, want, flow, training, readers: readers(graph, needed) };
+    let fusion = Fusion { graph, shapes, keep, training, readers: readers(graph, needed) };
     // Nodes that vanished into a chain, and chains at the node they end in.
     let mut absorbed = vec![false; shapes.len()];
     let mut fused_at: Vec<Option<Fused>> = vec![None; shapes.len()];
@@ -47,11 +47,20 @@ pub(super) fn steps(
     for id in graph.ids().filter(|id| needed[id.index()]) {
         if let Some(fused) = fused_at[id.index()].take() {
             steps.push(Step::Fused(fused));
-        } else if !absorbed[id.index()] && !matches!(graph.node(id).op, Op::Input(_) | Op::Param(_)) {
+        } else if !absorbed[id.index()] && is_computed(graph, id, keep) {
             steps.push(Step::Node(id));
         }
     }
     steps
+}
+
+/// Inputs are given, weights and constants are read where they lie; a constant that is wanted is copied like any value.
+fn is_computed(graph: &Graph, id: NodeId, keep: &[bool]) -> bool {
+    match graph.node(id).op {
+        Op::Input(_) | Op::Param(_) => false,
+        Op::Constant(_) => keep[id.index()],
+        _ => true,
+    }
 }
 
 /// Per node: the needed nodes that read it, twice when they do so twice.
@@ -68,8 +77,7 @@ fn readers(graph: &Graph, needed: &[bool]) -> Vec<Vec<NodeId>> {
 struct Fusion<'a> {
     graph: &'a Graph,
     shapes: &'a [Shape],
-    want: &'a [NodeId],
-    flow: &'a Flow,
+    keep: &'a [bool],
     training: &'a Active,
     readers: Vec<Vec<NodeId>>,
 }
@@ -109,11 +117,10 @@ impl Fusion<'_> {
         Some((fused, inside))
     }
 
-    /// The node that alone reads `id`, if `id` may vanish and that node's gradient rule is never called.
+    /// The node that alone reads `id`, if `id` may vanish.
     fn only_reader(&self, id: NodeId) -> Option<NodeId> {
-        let vanishes = !self.want.contains(&id) && !self.flow.active[id.index()];
         match self.readers[id.index()].as_slice() {
-            [next] if vanishes && !self.flow.differentiated[next.index()] => Some(*next),
+            [next] if !self.keep[id.index()] => Some(*next),
             _ => None,
         }
     }

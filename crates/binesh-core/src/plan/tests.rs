@@ -114,9 +114,10 @@ proptest! {
             for id in &dag.want {
                 prop_assert!(ready.contains(id), "the wanted {id:?} is not computed");
             }
-            // What a gradient rule reads or a gradient is asked for must exist too.
-            for id in dag.graph.ids().filter(|id| plan.flow.differentiated[id.index()]) {
-                prop_assert!(ready.contains(&id), "{id:?} is differentiated but fused away");
+            // What a gradient rule reads must exist too.
+            let kept = keep(&plan.graph, &plan.want, &plan.flow, &plan.training);
+            for id in plan.graph.ids().filter(|&id| kept[id.index()] && !is_weight(&plan.graph, id)) {
+                prop_assert!(ready.contains(&id), "{id:?} is read by a gradient but fused away");
             }
         }
     }

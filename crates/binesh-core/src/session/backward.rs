@@ -24,19 +24,14 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
     for id in walk.into_iter().rev() {
         // No gradient: no seed lies above this node.
         let Some(d_output) = session.grads[id.index()].take() else { continue };
-        node(session, params, id, &d_output, rule);
-        if session.plan.wrt.contains(&id) {
-            session.grads[id.index()] = Some(d_output);
-        } else {
-            session.spare.0.push(d_output);
-        }
+        node(session, params, id, d_output, rule);
     }
 }
 
-fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], rule: ReluRule) {
+fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f32>, rule: ReluRule) {
     let Session { plan, runtime, slots, grads, spare, training, .. } = session;
     let node = plan.graph.node(id);
-    let wanted = plan.flow.wanted(node);
+    let mut wanted = plan.flow.wanted(node);
     let keeps = plan.training.keeps(&plan.graph, id, &wanted);
     let view = |input: NodeId, kept: bool| {
         (kept || is_weight(&plan.graph, input)).then(|| operand(plan, slots, params, input))
@@ -45,6 +40,19 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
         node.inputs.iter().enumerate().map(|(at, &i)| view(i, keeps.input(at))).collect();
     let input_shapes: Vec<&Shape> = node.inputs.iter().map(|&i| plan.shape(i)).collect();
     let at = At { inputs: &inputs, output: view(id, keeps.output()), rule, input_shapes: &input_shapes };
+
+    // The buffer of the output's gradient becomes that of the first input's, unless somebody needs either.
+    let trains = plan.training.drops(id) || plan.training.measures(id);
+    let moves = node.op.operator().is_in_place()
+        && wanted[0]
+        && !trains
+        && !plan.wrt.contains(&id)
+        && grads[node.inputs[0].index()].is_none()
+        && !node.inputs[1..].contains(&node.inputs[0])
+        && input_shapes[0].len() == d_output.len();
+    if moves {
+        wanted[0] = false;
+    }
 
     // A node that reads one value twice gets a buffer for each, summed afterwards.
     let mut buffers: Vec<Option<Vec<f32>>> = Vec::with_capacity(node.inputs.len());
@@ -60,8 +68,10 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
         .zip(&input_shapes)
         .map(|(buffer, &shape)| buffer.as_mut().map(|data| ViewMut::new(shape, data)))
         .collect();
-    let (cx, dy) = (runtime.cx(), View::new(plan.shape(id), d_output));
-    if plan.training.drops(id) {
+    let (cx, dy) = (runtime.cx(), View::new(plan.shape(id), &d_output));
+    if moves && !wanted.contains(&true) {
+        // Nothing is left for the others.
+    } else if plan.training.drops(id) {
         training.drop_backward(cx, id, dy, &mut d_inputs);
     } else if plan.training.measures(id) {
         training.normalise_backward(cx, id, &node.op, &at, dy, &mut d_inputs);
@@ -78,6 +88,14 @@ fn node(session: &mut Session, params: &Params, id: NodeId, d_output: &[f32], ru
             }
             empty => *empty = Some(buffer),
         }
+    }
+    if moves {
+        node.op.operator().backward_in_place(cx, &at, &mut d_output);
+        grads[node.inputs[0].index()] = Some(d_output);
+    } else if plan.wrt.contains(&id) {
+        grads[id.index()] = Some(d_output);
+    } else {
+        spare.0.push(d_output);
     }
 }
 

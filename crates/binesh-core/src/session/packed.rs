@@ -52,7 +52,7 @@ impl PackedWeights {
         let (xs, ws) = (x.shape(), plan.shape(node.inputs[1]));
         if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
             let versions = weights().map(|&id| params.version(id)).collect();
-            let (kernel, bias) = pack(plan, params, fused);
+            let (kernel, bias) = pack(cx, plan, params, fused);
             self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
         }
         let Entry { kernel, bias, .. } = &self.entries[&fused.anchor];
@@ -79,7 +79,7 @@ impl PackedWeights {
     }
 }
 
-fn pack(plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>>) {
+fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>>) {
     let node = plan.graph.node(fused.anchor);
     let weight = |id: NodeId| params.get(id).expect("`run` checked that every weight has a value").data();
     let w = weight(node.inputs[1]);
@@ -100,7 +100,7 @@ fn pack(plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>
     };
     let (xs, ws) = (plan.shape(node.inputs[0]), plan.shape(node.inputs[1]));
     let kernel = match &node.op {
-        Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(&op.placed(xs, ws), w, scale)),
+        Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(cx, &op.placed(xs, ws), w, scale)),
         Op::DepthwiseConv2d(_) => {
             let cycle = |scale: &[f32]| {
                 w.chunks(scale.len())
@@ -109,7 +109,7 @@ fn pack(plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>
             };
             Kernel::Depthwise(scale.map_or_else(|| w.to_vec(), cycle))
         }
-        Op::Dense(_) => Kernel::Dense(matmul::pack(ws.dims()[0], ws.dims()[1], w, scale)),
+        Op::Dense(_) => Kernel::Dense(matmul::pack(cx, ws.dims()[0], ws.dims()[1], w, scale)),
         _ => unreachable!("`fuse` makes anchors of products only"),
     };
     (kernel, bias)

@@ -2,8 +2,8 @@
 
 mod vectors;
 
-use vectors::Backward;
 pub(crate) use vectors::in_place;
+use vectors::{Backward, BackwardInPlace};
 
 use crate::Cx;
 use crate::threads::GRAIN;
@@ -300,6 +300,18 @@ pub fn backward(cx: Cx<'_>, f: Activation, x: &[f32], y: &[f32], dy: &[f32], dx:
     cx.threads.run_chunks(dx, GRAIN, |i, dx| {
         let operands = [x, y, dy].map(|all| &all[i * GRAIN..][..dx.len()]);
         cx.isa.dispatch(Backward { f, operands, dx });
+    });
+}
+
+/// `d *= f'(x)`: [`backward`] where nothing else adds to the gradient, so that no second buffer is needed.
+///
+/// # Shapes
+/// All three: any, equal.
+pub fn backward_in_place(cx: Cx<'_>, f: Activation, x: &[f32], y: &[f32], d: &mut [f32]) {
+    assert!(x.len() == d.len() && y.len() == d.len(), "slices differ in length");
+    cx.threads.run_chunks(d, GRAIN, |i, d| {
+        let [x, y] = [x, y].map(|all| &all[i * GRAIN..][..d.len()]);
+        cx.isa.dispatch(BackwardInPlace { f, x, y, d });
     });
 }
 

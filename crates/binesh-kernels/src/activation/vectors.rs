@@ -54,6 +54,26 @@ impl Kernel for Backward<'_> {
     }
 }
 
+/// `d *= f'(x)`
+pub(super) struct BackwardInPlace<'a> {
+    pub(super) f: Activation,
+    pub(super) x: &'a [f32],
+    pub(super) y: &'a [f32],
+    pub(super) d: &'a mut [f32],
+}
+
+impl Kernel for BackwardInPlace<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let [x, y] = [self.x, self.y].map(|all| all.chunks(S::LANES));
+        for ((d, x), y) in self.d.chunks_mut(S::LANES).zip(x).zip(y) {
+            let slope = self.f.slope(s, load_part(s, x), load_part(s, y));
+            store_part(s, s.mul(slope, load_part(s, d)), d);
+        }
+    }
+}
+
 impl Activation {
     /// The vector form of [`Activation::apply`].
     #[inline(always)]

@@ -29,9 +29,9 @@ pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
 }
 
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
-pub(super) fn pack(g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
+pub(super) fn pack(cx: Cx<'_>, g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
     let [_, _, depth, cog] = panel_shape(g);
-    Panels::pack(panel_shape(g), |group, tap, k, first, row| {
+    Panels::pack(cx, panel_shape(g), |group, tap, k, first, row| {
         let channel = group * cog + first;
         row.copy_from_slice(&w[(tap * depth + k) * g.cout + channel..][..row.len()]);
         if let Some(scale) = scale {

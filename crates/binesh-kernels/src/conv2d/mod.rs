@@ -103,13 +103,13 @@ impl PackedKernel {
 ///
 /// # Shapes
 /// `w: [Kh, Kw, Cin/G, Cout]`, `scale: [Cout]`
-pub fn pack(geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> PackedKernel {
+pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> PackedKernel {
     geom.check();
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    PackedKernel { algorithm: Algorithm::Direct(direct::pack(geom, w, scale)) }
+    PackedKernel { algorithm: Algorithm::Direct(direct::pack(cx, geom, w, scale)) }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.

@@ -21,18 +21,18 @@ pub(crate) struct Panels {
 impl Panels {
     /// `fill(group, tap, k, first, row)` writes the weights of the group's output channels `first..first + row.len()`.
     pub(crate) fn pack(
+        cx: Cx<'_>,
         [groups, taps, depth, width]: [usize; 4],
-        fill: impl Fn(usize, usize, usize, usize, &mut [f32]),
+        fill: impl Fn(usize, usize, usize, usize, &mut [f32]) + Sync,
     ) -> Self {
         let (per_group, panel_len) = (width.div_ceil(PANEL), taps * depth * PANEL);
         let mut data = vec![0.0; groups * per_group * panel_len];
-        let panel = |i: usize, panel: &mut [f32]| {
+        cx.threads.run_chunks(&mut data, panel_len.max(1), |i, panel| {
             let (group, first) = (i / per_group, i % per_group * PANEL);
             for (i, row) in panel.chunks_exact_mut(PANEL).enumerate() {
                 fill(group, i / depth, i % depth, first, &mut row[..PANEL.min(width - first)]);
             }
-        };
-        data.chunks_exact_mut(panel_len.max(1)).enumerate().for_each(|(i, data)| panel(i, data));
+        });
         Self { data, groups, taps, depth, width }
     }
 

@@ -127,8 +127,8 @@ fn check_conv(g: Conv2d) {
     let terms = conv_terms(&g);
     let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
     with_epilogues(g.cout, g.y_len(), |scale, epilogue| {
-        let packed = conv2d::pack(&g, &o.w, scale);
         o.forward(&terms, scale, epilogue).check(TOLERANCE, |cx| {
+            let packed = conv2d::pack(cx, &g, &o.w, scale);
             let mut y = vec![f32::NAN; g.y_len()];
             conv2d::forward(cx, &g, &o.x, &packed, &mut y, epilogue);
             y
@@ -177,8 +177,8 @@ fn check_matmul(m: usize, k: usize, n: usize) {
         pairs(m, n).flat_map(|(i, j)| (0..k).map(move |p| (i * n + j, i * k + p, p * n + j))).collect();
     let o = Operands::new(m * k, k * n, m * n);
     with_epilogues(n, m * n, |scale, epilogue| {
-        let packed = matmul::pack(k, n, &o.w, scale);
         o.forward(&terms, scale, epilogue).check(TOLERANCE, |cx| {
+            let packed = matmul::pack(cx, k, n, &o.w, scale);
             let mut c = vec![f32::NAN; m * n];
             matmul::forward(cx, m, k, n, &o.x, &packed, &mut c, epilogue);
             c
@@ -253,8 +253,8 @@ fn a_picture_alone_equals_itself_in_a_batch() {
     let g = same(5, [7, 9], [20, 40], [3, 3], 1);
     let (x, w) = (values(g.x_len(), 1), values(g.kernel_len(), 2));
     let one = Conv2d { n: 1, ..g };
-    let packed = conv2d::pack(&g, &w, None);
     check_everywhere(&[0.0], 1e-9, |cx| {
+        let packed = conv2d::pack(cx, &g, &w, None);
         let (mut all, mut alone) = (vec![0.0; g.y_len()], vec![0.0; one.y_len()]);
         conv2d::forward(cx, &g, &x, &packed, &mut all, &Epilogue::default());
         for (x, y) in x.chunks_exact(one.x_len()).zip(all.chunks_exact(one.y_len())) {
@@ -264,8 +264,8 @@ fn a_picture_alone_equals_itself_in_a_batch() {
         vec![0.0]
     });
     let (a, b) = (values(7 * 50, 1), values(50 * 30, 2));
-    let packed = matmul::pack(50, 30, &b, None);
     check_everywhere(&[0.0], 1e-9, |cx| {
+        let packed = matmul::pack(cx, 50, 30, &b, None);
         let (mut all, mut alone) = (vec![0.0; 7 * 30], vec![0.0; 30]);
         matmul::forward(cx, 7, 50, 30, &a, &packed, &mut all, &Epilogue::default());
         for (a, c) in a.chunks_exact(50).zip(all.chunks_exact(30)) {

@@ -1,7 +1,7 @@
 //! Functions of one variable against `f64` formulas, and their gradients against differences of those.
 
 use binesh_kernels::Activation;
-use binesh_kernels::activation::{backward, forward, forward_in_place};
+use binesh_kernels::activation::{backward, backward_in_place, forward, forward_in_place};
 
 use crate::reference::{check_everywhere, f64s, values};
 
@@ -141,6 +141,10 @@ fn gradients_equal_differences() {
         check_everywhere(&want, 2e-6, |cx| {
             let mut dx = start.clone();
             backward(cx, f, &x, &y, &dy, &mut dx);
+            let (mut alone, mut in_place) = (vec![0.0; x.len()], dy.clone());
+            backward(cx, f, &x, &y, &dy, &mut alone);
+            backward_in_place(cx, f, &x, &y, &mut in_place);
+            assert_eq!(alone, in_place, "{f:?}");
             dx
         });
     }
