@@ -33,9 +33,11 @@
 pub mod augment;
 mod duplicates;
 mod numpy_random;
+mod reader;
 mod scan;
 mod split;
 mod table;
+mod weights;
 
 use std::path::PathBuf;
 
@@ -43,8 +45,10 @@ use serde::{Deserialize, Serialize};
 
 pub use augment::Augment;
 pub use duplicates::{Duplicate, DuplicateKind, DuplicateOptions, Fingerprint};
+pub use reader::{Reader, ReaderOptions, Turn};
 pub use scan::{Reason, Rejected, ScanEvent, ScanOptions, scan};
 pub use split::SplitSpec;
+pub use weights::balanced;
 
 /// Pictures with labels, as [`scan`] found them.
 #[derive(Clone, Debug)]

@@ -49,4 +49,45 @@ mod tests {
     fn the_published_shuffle() {
         assert_eq!(shuffled(1337, 10), [6, 3, 0, 4, 5, 2, 1, 9, 8, 7]);
     }
+
+    #[derive(serde::Deserialize)]
+    struct Golden {
+        shuffles: Vec<Shuffle>,
+    }
+
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Shuffle {
+        Whole { seed: u32, order: Vec<usize> },
+        Part { seed: u32, length: usize, every_100th: Vec<usize> },
+    }
+
+    /// `testdata/gen/splits.py`: seeds up to the largest, lengths beyond the generator's first 624 words.
+    #[test]
+    fn shuffles_of_numpy() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/golden/splits/keras.json");
+        let text = std::fs::read_to_string(path).expect("the golden");
+        let golden: Golden = serde_json::from_str(&text).expect("the golden");
+        assert_eq!(golden.shuffles.len(), 31);
+        for shuffle in golden.shuffles {
+            match shuffle {
+                Shuffle::Whole { seed, order } => {
+                    assert_eq!(shuffled(seed, order.len()), order, "seed {seed}")
+                }
+                Shuffle::Part { seed, length, every_100th } => {
+                    let part: Vec<usize> = shuffled(seed, length).into_iter().step_by(100).collect();
+                    assert_eq!(part, every_100th, "seed {seed}");
+                }
+            }
+        }
+    }
+
+    /// Beyond 32 bits NumPy takes two words; `RandomState(3).randint`'s legacy `random_interval`, by hand.
+    #[test]
+    fn large_intervals_take_two_words() {
+        let mut words = Mt::new(3);
+        let (high, low) = (u64::from(words.next_u32()), u64::from(words.next_u32()));
+        let mask = (1 << 33) - 1;
+        assert_eq!(RandomState::new(3).interval(mask), (high << 32 | low) & mask);
+    }
 }

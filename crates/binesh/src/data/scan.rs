@@ -375,7 +375,9 @@ fn look(path: &Path, name: &str, options: &DecodeOptions) -> Result<([u8; 32], F
         return Err(ImageError::TooManyBytes { name: name.into(), bytes: metadata.len(), limit });
     }
     file.take(limit).read_to_end(&mut bytes).map_err(io)?;
-    let picture = decode(name, &bytes, options)?;
+    // Scaled, a JPEG is still decoded to its end: only the inverse transform is smaller.
+    let scaled = options.at_least.map_or_else(|| options.at_least(Fingerprint::ENOUGH), |_| *options);
+    let picture = decode(name, &bytes, &scaled)?;
     Ok((Sha256::digest(&bytes).into(), Fingerprint::of(&picture)))
 }
 

@@ -232,8 +232,9 @@ mod tests {
     /// Items of these labels, no two alike.
     fn data(labels: &[usize]) -> Dataset {
         let item = |(i, &label): (usize, &usize)| {
-            let noise = (0..64 * 64 * 3).map(|p| ((p + 7) * (i + 11) * 2_654_435_761 >> 13) as u8).collect();
-            let picture = Picture::rgb(64, 64, noise).expect("64 x 64");
+            let mut noise = vec![0; 16 * 16 * 3];
+            generator(i as u64, 0).fill_bytes(&mut noise);
+            let picture = Picture::rgb(16, 16, noise).expect("16 x 16");
             let mut content = [0; 32];
             content[..8].copy_from_slice(&(i as u64).to_le_bytes());
             let fingerprint = Fingerprint::of(&picture);
@@ -271,6 +272,107 @@ mod tests {
         assert_ne!(split(1), split(2));
         // Frozen: a run must stay reproducible by its seed.
         let validates: Vec<usize> = data.indices(&split(1), Split::Validation).into_iter().take(8).collect();
-        assert_eq!(validates, [0, 2, 3, 4, 5, 7, 9, 10]);
+        assert_eq!(validates, [0, 2, 3, 4, 5, 6, 9, 10]);
+    }
+
+    /// Of four pictures, three copies each: whole groups go to one side.
+    #[test]
+    fn copies_stay_together() {
+        let mut data = data(&labels([24, 24, 0]));
+        for i in 0..48 {
+            data.items[i].content = data.items[i - i % 3].content;
+        }
+        let check = |splits: &[Split]| {
+            for i in 0..48 {
+                assert_eq!(splits[i], splits[i - i % 3], "picture {i}");
+            }
+        };
+        for seed in 0..20 {
+            let splits =
+                data.split(&SplitSpec::Stratified { validation: 0.25, test: 0.125, seed }).expect("possible");
+            check(&splits);
+            assert_eq!(data.counts(&splits, Split::Validation), [6, 6, 0]);
+            assert_eq!(data.counts(&splits, Split::Test), [3, 3, 0]);
+            for fold in 0..4 {
+                let splits = data.split(&SplitSpec::Fold { folds: 4, fold, seed }).expect("possible");
+                check(&splits);
+                assert_eq!(data.counts(&splits, Split::Validation), [6, 6, 0]);
+            }
+        }
+    }
+
+    /// Groups larger than the share: one whole when enough is left, else taken apart, but never nothing.
+    #[test]
+    fn a_class_of_copies_is_judged_too() {
+        let mut data = data(&labels([12, 12, 0]));
+        for i in 0..24 {
+            // Three groups of four; all of the second class one group.
+            data.items[i].content = data.items[if i < 12 { i - i % 4 } else { 12 }].content;
+        }
+        let splits =
+            data.split(&SplitSpec::Stratified { validation: 0.2, test: 0.0, seed: 5 }).expect("possible");
+        assert_eq!(data.counts(&splits, Split::Validation), [4, 2, 0]);
+        let first = data.indices(&splits, Split::Validation)[0];
+        assert!((0..4).all(|i| splits[first + i] == Split::Validation));
+    }
+
+    #[test]
+    fn folds_are_even_and_cover_everything_once() {
+        let data = data(&labels([17, 9, 6]));
+        let mut validated = vec![0; data.items.len()];
+        for fold in 0..5 {
+            let splits = data.split(&SplitSpec::Fold { folds: 5, fold, seed: 1 }).expect("possible");
+            data.indices(&splits, Split::Validation).into_iter().for_each(|i| validated[i] += 1);
+            let counts = data.counts(&splits, Split::Validation);
+            assert!(
+                (3..=4).contains(&counts[0]) && (1..=2).contains(&counts[1]) && (1..=2).contains(&counts[2])
+            );
+            assert!((6..=7).contains(&counts.iter().sum::<usize>()), "{counts:?}");
+        }
+        assert_eq!(validated, vec![1; data.items.len()]);
+    }
+
+    #[test]
+    fn what_is_given_stands() {
+        let mut data = data(&labels([10, 10, 0]));
+        data.items[0].given = Some(Split::Test);
+        data.items[10].given = Some(Split::Test);
+        let splits = data.split(&HALVES).expect("possible");
+        assert_eq!(data.indices(&splits, Split::Test), [0, 10]);
+        assert_eq!(data.counts(&splits, Split::Validation), [2, 2, 0]);
+        data.items[5].given = Some(Split::Validation);
+        let splits = data.split(&HALVES).expect("possible");
+        assert_eq!(data.indices(&splits, Split::Validation), [5]);
+        assert_eq!(data.indices(&splits, Split::Test), [0, 10]);
+        let folded = data.split(&SplitSpec::Fold { folds: 3, fold: 0, seed: 0 }).expect("possible");
+        assert_eq!(data.indices(&folded, Split::Test), [0, 10]);
+        assert_eq!(data.counts(&folded, Split::Validation), [3, 3, 0]);
+    }
+
+    #[test]
+    fn impossible_splits_are_errors() {
+        let data = data(&labels([5, 5, 0]));
+        let message = |spec| data.split(&spec).expect_err("impossible").to_string();
+        let keras = |validation| SplitSpec::Keras { validation, seed: 0 };
+        let shares = |validation, test| SplitSpec::Stratified { validation, test, seed: 0 };
+        assert_eq!(message(keras(0.05)), "cannot split 10 pictures: a share of 0.05 validates 0 of them");
+        assert_eq!(message(keras(1.0)), "cannot split 10 pictures: a share of 1 validates 10 of them");
+        assert_eq!(message(keras(f64::NAN)), "cannot split 10 pictures: a share of NaN validates 0 of them");
+        let nothing = "cannot split 10 pictures: shares 0.6 and 0.4 leave nothing to train on";
+        assert_eq!(message(shares(0.6, 0.4)), nothing);
+        let fold = SplitSpec::Fold { folds: 5, fold: 5, seed: 0 };
+        assert_eq!(message(fold), "cannot split 10 pictures: there is no fold 5 of 5, they count from 0");
+    }
+
+    /// One of each class must be left, whatever the rounding.
+    #[test]
+    fn small_classes_keep_something_to_train_on() {
+        for n in 1..8 {
+            let data = data(&labels([n, 5, 5]));
+            let splits = data
+                .split(&SplitSpec::Stratified { validation: 0.49, test: 0.49, seed: 2 })
+                .expect("possible");
+            assert!(data.counts(&splits, Split::Train).iter().all(|&n| n > 0), "{n}");
+        }
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn read(path: &Path, known: Option<&[String]>) -> Result<Listing, Dat
         return Err(wrong(1, "this is a picture, not a folder or a table of pictures".into()));
     }
     let first_line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| first_line.contains(d)).unwrap_or(b',');
+    let unquoted: Vec<u8> = first_line.split(|&b| b == b'"').step_by(2).flatten().copied().collect();
+    let delimiter = [b',', b';', b'\t'].into_iter().find(|d| unquoted.contains(d)).unwrap_or(b',');
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)

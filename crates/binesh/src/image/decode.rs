@@ -51,6 +51,9 @@ pub struct DecodeOptions {
     pub transparency: Transparency,
     /// EXIF orientation.
     pub orientation: Orientation,
+    /// The size `[height, width]` to which the caller will shrink the picture: a large JPEG may then come out
+    /// smaller, never below twice this size. See [`DecodeOptions::at_least`].
+    pub at_least: Option<[usize; 2]>,
 }
 
 impl Default for DecodeOptions {
@@ -60,6 +63,7 @@ impl Default for DecodeOptions {
             limits: Limits::default(),
             transparency: Transparency::Over([255; 3]),
             orientation: Orientation::Exif,
+            at_least: None,
         }
     }
 }
@@ -72,6 +76,24 @@ impl DecodeOptions {
             orientation: Orientation::Stored,
             ..Self::default()
         }
+    }
+
+    /// For a picture that will be shrunk to `size` (height, width): JPEGs are scaled while they are decoded.
+    ///
+    /// A JPEG that is at least four times as large in both directions is decoded at 1/2, 1/4 or 1/8, the smallest
+    /// that leaves twice the wanted size: PIL's `Image.thumbnail` with its `reducing_gap` of 2 does the same.
+    /// Files that cannot be read so (CMYK, arithmetic coding, 12 bits), sides whose remainder would shift the
+    /// picture by more than a thousandth, and all other formats are decoded in full.
+    ///
+    /// What it gives, measured as processor time for photos with 4:2:0 color and 224 wanted: 112 ms become 84 for
+    /// 4000 x 3000 pixels (progressive: 260 become 229), and what is left to shrink is a sixteenth. Most of a JPEG's
+    /// decoding is not the inverse transform, and the full decoder is the faster one otherwise: with color at full
+    /// size, or below some 3 megapixels, decoding alone gains nothing (23 ms become 29 for 2000 x 1500).
+    /// After shrinking to 224 by PIL's bilinear filter the pixels differ from those of the full picture by .5 levels
+    /// on average, 10 at most, for the 12 megapixels; by 1 and 22 for 1200 x 900. Nearest-neighbour shrinking picks
+    /// single pixels, so it gives a visibly different picture (11 on average): do not combine the two.
+    pub fn at_least(self, size: [usize; 2]) -> Self {
+        DecodeOptions { at_least: Some(size), ..self }
     }
 }
 
@@ -136,9 +158,48 @@ pub fn decode(name: &str, bytes: &[u8], options: &DecodeOptions) -> Result<Pictu
         Orientation::Exif => decoder.orientation().map_err(failed)?,
         Orientation::Stored => image::metadata::Orientation::NoTransforms,
     };
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    let scaled =
+        (format == ImageFormat::Jpeg).then_some(options.at_least).flatten().and_then(|[height, width]| {
+            use image::metadata::Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+            // The size is wanted after turning.
+            let turned = matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH);
+            scaled_jpeg(bytes, if turned { [width, height] } else { [height, width] })
+        });
+    let mut picture = match scaled {
+        Some(picture) => picture,
+        None => DynamicImage::from_decoder(decoder).map_err(failed)?,
+    };
     picture.apply_orientation(orientation);
     to_picture(picture, options.transparency).ok_or_else(|| malformed("no pixels"))
+}
+
+/// A JPEG decoded at 1/2, 1/4 or 1/8. `None` if that would leave less than twice the wanted size, or if this
+/// decoder, which is strict and knows fewer kinds, does not read the file: the other one then decides.
+fn scaled_jpeg(bytes: &[u8], [height, width]: [usize; 2]) -> Option<DynamicImage> {
+    use jpeg_decoder::PixelFormat::{L8, RGB24};
+    const GAP: usize = 2;
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.read_info().ok()?;
+    let info = decoder.info()?;
+    // CMYK has no one conversion to RGB: left to the decoder that all other pictures use.
+    if !matches!(info.pixel_format, L8 | RGB24) {
+        return None;
+    }
+    let fits = |side: u16, part: u16, wanted: usize| {
+        let scaled = side.div_ceil(part);
+        // The last pixel reaches beyond the picture when the side is no multiple; that must not shift anything.
+        let beyond = u32::from(scaled) * u32::from(part) - u32::from(side);
+        usize::from(scaled) >= wanted.saturating_mul(GAP) && beyond * 1000 <= u32::from(side)
+    };
+    let fit = |part: &u16| fits(info.height, *part, height) && fits(info.width, *part, width);
+    let part = [8, 4, 2].into_iter().find(fit)?;
+    let (w, h) = decoder.scale(info.width.div_ceil(part), info.height.div_ceil(part)).ok()?;
+    let pixels = decoder.decode().ok()?;
+    if info.pixel_format == L8 {
+        image::GrayImage::from_raw(w.into(), h.into(), pixels).map(DynamicImage::ImageLuma8)
+    } else {
+        image::RgbImage::from_raw(w.into(), h.into(), pixels).map(DynamicImage::ImageRgb8)
+    }
 }
 
 /// Whether a file that begins so is worth reading to the end.
