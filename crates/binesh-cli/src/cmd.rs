@@ -6,6 +6,7 @@ mod heatmap;
 mod predict;
 mod run;
 mod summary;
+mod train;
 
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,7 @@ enum Verb {
     Activations(activations::Args),
     Heatmap(heatmap::Args),
     Run(run::Args),
+    Train(Box<train::Args>),
     Completions(completions::Args),
 }
 
@@ -72,6 +74,7 @@ impl Cli {
             Verb::Activations(args) => activations::run(args, &self.common),
             Verb::Heatmap(args) => heatmap::run(args, &self.common),
             Verb::Run(args) => run::run(args, &self.common),
+            Verb::Train(args) => train::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
         }
     }

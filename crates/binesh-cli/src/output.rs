@@ -45,10 +45,17 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 /// `error: ...`, and how to get out of it where that is known.
 pub(crate) fn error(error: &anyhow::Error) {
     complain(&format!("error: {}", line(&message(error))));
-    let hint = error.chain().find_map(|e| e.downcast_ref::<binesh::Error>()?.hint());
+    let hint = error.chain().find_map(hint);
     if let Some(hint) = hint {
         complain(&format!("\nhint: {}", line(&hint)));
     }
+}
+
+fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let of_model = || error.downcast_ref::<binesh::Error>()?.hint();
+    let of_data = || error.downcast_ref::<binesh::data::DataError>()?.hint();
+    let of_training = || error.downcast_ref::<binesh::train::TrainError>()?.hint();
+    of_model().or_else(of_data).or_else(of_training)
 }
 
 /// `warning: ...`
@@ -59,6 +66,11 @@ pub(crate) fn warn(text: &str) {
 /// `note: ...`
 pub(crate) fn note(text: &str) {
     complain(&format!("note: {}", line(text)));
+}
+
+/// Talk, on standard error.
+pub(crate) fn say(text: &str) {
+    complain(&line(text));
 }
 
 /// Nowhere is left to say that standard error does not work.

@@ -1,9 +1,10 @@
 //! safetensors: names and tensors, no architecture (<https://github.com/huggingface/safetensors>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use binesh_core::Tensor;
 use half::{bf16, f16};
+use safetensors::tensor::{TensorView, serialize};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::FormatError;
@@ -11,6 +12,33 @@ use crate::limits::Limits;
 
 /// Named tensors without an architecture, as the file lays them out.
 pub type StateDict = BTreeMap<String, Tensor>;
+
+/// The header's own text, by key.
+pub type Metadata = HashMap<String, String>;
+
+/// Writes every tensor as f32, in the order of their names: equal tensors give equal bytes. So does at most one entry
+/// of metadata; the order of several is the crate's.
+pub fn write(tensors: &StateDict, metadata: impl IntoIterator<Item = (String, String)>) -> Vec<u8> {
+    let bytes: Vec<(&str, &Tensor, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            (name.as_str(), tensor, tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect())
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, tensor, bytes)| {
+        let view = TensorView::new(Dtype::F32, tensor.shape().dims().to_vec(), bytes);
+        (*name, view.expect("as many bytes as the shape says"))
+    });
+    serialize(views, Some(metadata.into_iter().collect())).expect("tensors in memory fit a file")
+}
+
+/// [`read`], and the header's own text.
+pub fn read_with_metadata(bytes: &[u8], limits: &Limits) -> Result<(StateDict, Metadata), FormatError> {
+    let tensors = read(bytes, limits)?;
+    let (_, header) = SafeTensors::read_metadata(bytes)
+        .map_err(|e| FormatError::malformed(format!("not a safetensors file: {e}")))?;
+    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+}
 
 /// Reads every tensor as f32; f16, bf16 and f64 are converted.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<StateDict, FormatError> {
@@ -49,7 +77,6 @@ fn values(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, FormatErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use safetensors::tensor::{TensorView, serialize};
 
     fn file(dtype: Dtype, shape: Vec<usize>, data: &[u8]) -> Vec<u8> {
         serialize([("w", TensorView::new(dtype, shape, data).unwrap())], None).unwrap()
@@ -68,6 +95,27 @@ mod tests {
             let dict = read(&file(dtype, vec![1, 2], data), &Limits::default()).unwrap();
             assert_eq!(dict["w"], Tensor::new([1, 2], vec![1.5, -2.0]).unwrap(), "{dtype:?}");
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_to_the_bit() {
+        let values = vec![1.5, f32::MIN_POSITIVE, -0.0, 1e-42, f32::NAN];
+        let tensors: StateDict = [
+            ("b/kernel".to_owned(), Tensor::new([5, 1], values).unwrap()),
+            ("a".to_owned(), Tensor::scalar(3.0)),
+        ]
+        .into();
+        let bytes = write(&tensors, [("note".to_owned(), "\u{645}\"".to_owned())]);
+        let (again, metadata) = read_with_metadata(&bytes, &Limits::default()).unwrap();
+        let bits = |dict: &StateDict| -> Vec<(String, Vec<usize>, Vec<u32>)> {
+            let of = |(name, tensor): (&String, &Tensor)| {
+                let bits = tensor.data().iter().map(|v| v.to_bits()).collect();
+                (name.clone(), tensor.shape().dims().to_vec(), bits)
+            };
+            dict.iter().map(of).collect()
+        };
+        assert_eq!(bits(&again), bits(&tensors));
+        assert_eq!(metadata["note"], "\u{645}\"");
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Model {
         &self.network.params
     }
 
+    /// How it computes.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// How pictures are prepared; `None` for networks that do not take one picture.
     pub fn preprocessing(&self) -> Option<&Preprocessing> {
         self.preprocessing.as_ref()

@@ -1,18 +1,49 @@
 //! Transfer learning: features of a frozen network, a new head, and fine-tuning in stages.
+//!
+//! [`train`] does all of it, as a [`Config`] says.
 
+pub mod attach;
+pub mod blocks;
+mod checkpoint;
 pub mod clip;
+mod config;
 pub mod early_stopping;
+pub mod ema;
+mod error;
+mod event;
+mod features;
+mod files;
+mod fit;
+mod frozen;
 mod history;
+mod learner;
 pub mod loss;
 mod metrics;
+pub mod mixup;
 mod moved;
 pub mod optimizer;
 pub mod plateau;
+mod probes;
+pub mod random;
+mod run;
 pub mod schedule;
+mod source;
+pub mod stage;
 pub mod tensorboard;
 
+pub use config::{
+    BaseConfig, BatchNormMode, CacheConfig, Config, DataConfig, FineTuningConfig, Recipe, StageConfig,
+    Unfreeze, ViewSource, ViewsConfig,
+};
+pub use error::TrainError;
+pub use event::{Event, Events, Progress, StepReport};
+pub use features::Precision;
+pub use frozen::Timing;
 pub use history::{HistoryError, HistoryRow, history_csv, read_history_csv};
 pub use metrics::{
     Average, Bin, Calibration, ClassMetrics, Figure, Interval, Metrics, Mistake, Scores, ScoresError, wilson,
 };
 pub use moved::{LayerMoved, linear_cka, relative_change};
+pub use probes::{BlockProbe, Probes};
+pub use run::{CHECKPOINT, RunFolder, Trained, train};
+pub use stage::{StageRow, StageTable};

@@ -1,0 +1,303 @@
+//! All that decides a run. Written to `config.toml`, it reproduces the run.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::SplitSpec;
+use crate::data::augment::Augment;
+use crate::train::attach::{HeadConfig, Pooling};
+use crate::train::clip::Clip;
+use crate::train::early_stopping::EarlyStopping;
+use crate::train::ema::EmaConfig;
+use crate::train::optimizer::{Adam, Optimizer, RmsProp};
+use crate::train::plateau::ReduceOnPlateau;
+use crate::train::schedule::{Decay, Schedule};
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Start of every random number.
+    #[serde(default)]
+    pub seed: u64,
+    /// Photos.
+    pub data: DataConfig,
+    /// Base.
+    #[serde(default)]
+    pub base: BaseConfig,
+    /// What is put on it.
+    #[serde(default)]
+    pub head: HeadConfig,
+    /// Views of the training photos.
+    #[serde(default)]
+    pub views: ViewsConfig,
+    /// Where features are kept.
+    #[serde(default)]
+    pub cache: CacheConfig,
+    /// The head's stage.
+    pub head_stage: StageConfig,
+    /// The stage in which blocks of the base learn too; without it the run is a feature extraction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fine_tuning: Option<FineTuningConfig>,
+}
+
+/// Which photos, and how they are divided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// A folder of class folders, of `train/ val/ test/`, or a CSV of path and label.
+    pub path: PathBuf,
+    /// How photos without a given part are divided.
+    pub split: SplitSpec,
+    /// Rare classes count more, so that all count the same: scikit-learn's `balanced`.
+    #[serde(default)]
+    pub balanced: bool,
+}
+
+/// Which base.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BaseConfig {
+    /// A model file; the built-in EfficientNet-Lite0 when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<PathBuf>,
+    /// Weights for a model file that has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// How photos become the base's input, where it is not as the file says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocess: Option<crate::image::Preprocess>,
+}
+
+/// What the network sees of a training photo.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewsConfig {
+    /// Where views come from.
+    pub source: ViewSource,
+    /// How they differ from the photo. Not used for [`ViewSource::Plain`].
+    pub augment: Augment,
+}
+
+/// Where views come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ViewSource {
+    /// The photo itself, always.
+    #[default]
+    Plain,
+    /// So many augmented views of each photo, drawn once; an epoch takes one of them for each.
+    Kept(u32),
+    /// A new augmented view in every epoch. The frozen part is computed for each.
+    Live,
+}
+
+/// Where features of the frozen part are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// What may be held in memory. Features that need more are kept in half precision, then in a file.
+    pub memory_mb: u64,
+    /// Features are left here for later runs; nowhere when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        CacheConfig { memory_mb: 2048, folder: None }
+    }
+}
+
+/// How one stage learns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StageConfig {
+    /// Passes over the training photos.
+    pub epochs: usize,
+    /// Photos per step.
+    pub batch: usize,
+    /// What a step does to the weights.
+    pub optimizer: Optimizer,
+    /// Its learning rate, before schedule and per-block factors.
+    pub learning_rate: f64,
+    /// How the rate changes.
+    pub schedule: Schedule,
+    /// Lowers the rate when nothing improves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reduce_on_plateau: Option<ReduceOnPlateau>,
+    /// Ends the stage when nothing improves. The best epoch's weights are restored in any case when there are
+    /// validation photos.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+    /// Bounds gradients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<Clip>,
+    /// How far targets are drawn to the even distribution.
+    pub label_smoothing: f32,
+    /// MixUp's alpha (Zhang et al. 2018), of what enters the part that learns; 0 for none.
+    pub mixup: f64,
+    /// The stage's result is a moving average of its weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema: Option<EmaConfig>,
+}
+
+impl Default for StageConfig {
+    fn default() -> Self {
+        StageConfig {
+            epochs: 20,
+            batch: 32,
+            optimizer: Optimizer::Adam(Adam::default()),
+            learning_rate: 1e-3,
+            schedule: Schedule::from(Decay::Cosine { floor: 0.0 }),
+            reduce_on_plateau: None,
+            early_stopping: None,
+            clip: None,
+            label_smoothing: 0.0,
+            mixup: 0.0,
+            ema: None,
+        }
+    }
+}
+
+/// The stage in which the last blocks and the head learn together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FineTuningConfig {
+    /// What learns.
+    #[serde(default)]
+    pub unfreeze: Unfreeze,
+    /// Each block's rate is that of the block above times this; the head has the stage's own.
+    #[serde(default = "one")]
+    pub rate_decay: f64,
+    /// What batch norms of the unfrozen blocks do.
+    #[serde(default)]
+    pub batch_norm: BatchNormMode,
+    /// Unfreezes even if the head has not converged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// How it learns.
+    pub stage: StageConfig,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// How much of the base learns. Blocks are never cut.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unfreeze {
+    /// As linear probes of each block's features say.
+    #[default]
+    Auto,
+    /// From the block of this layer, or of this name, on.
+    From(String),
+    /// The last blocks, with at least this share of the base's layers that have weights.
+    Percent(f64),
+    /// All of the base.
+    All,
+}
+
+/// What batch norms of unfrozen blocks do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormMode {
+    /// Moving statistics, scale and shift stay as they are.
+    #[default]
+    Frozen,
+    /// The batch's statistics are used and learned, scale and shift learn.
+    Train,
+}
+
+/// Ready-made settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recipe {
+    /// The head on augmented views, then the last blocks at a low rate: see `docs/fine-tuning.md`.
+    Default,
+    /// The head alone.
+    Features,
+    /// The chapter's: `/ 255`, `ImageDataGenerator`, flatten, 256 units, RMSprop 2e-5 and 1e-5.
+    Book,
+    /// An experiment: the blocks are unfrozen with an untrained head. Shows what the five steps protect.
+    NoWarmup,
+}
+
+impl Config {
+    /// The settings of a recipe for the photos at `path`.
+    pub fn new(recipe: Recipe, path: PathBuf, seed: u64) -> Config {
+        let split = SplitSpec::Stratified { validation: 0.2, test: 0.0, seed };
+        let data = DataConfig { path, split, balanced: false };
+        let head_stage = StageConfig {
+            epochs: 60,
+            batch: 32,
+            learning_rate: 3e-3,
+            label_smoothing: 0.05,
+            ..StageConfig::default()
+        };
+        let config = Config {
+            seed,
+            data,
+            base: BaseConfig::default(),
+            head: HeadConfig::default(),
+            views: ViewsConfig { source: ViewSource::Kept(4), augment: Augment::standard() },
+            cache: CacheConfig::default(),
+            head_stage,
+            fine_tuning: None,
+        };
+        let fine_tuning = FineTuningConfig {
+            unfreeze: Unfreeze::Auto,
+            rate_decay: 0.8,
+            batch_norm: BatchNormMode::Frozen,
+            force: false,
+            stage: StageConfig {
+                epochs: 12,
+                batch: 16,
+                learning_rate: 2e-4,
+                schedule: Schedule {
+                    warmup: Some(crate::train::schedule::Warmup { epochs: 1.0, from: 0.1 }),
+                    ..Schedule::from(Decay::Cosine { floor: 0.0 })
+                },
+                label_smoothing: 0.05,
+                ..StageConfig::default()
+            },
+        };
+        match recipe {
+            Recipe::Features => config,
+            Recipe::Default => Config { fine_tuning: Some(fine_tuning), ..config },
+            Recipe::NoWarmup => {
+                let head_stage = StageConfig { epochs: 0, ..config.head_stage };
+                let fine_tuning = FineTuningConfig { force: true, ..fine_tuning };
+                Config { head_stage, fine_tuning: Some(fine_tuning), ..config }
+            }
+            Recipe::Book => config.book(),
+        }
+    }
+
+    /// SEMANTICS D.1, recipes 5.3 B and C, on Keras 2.0.8.
+    fn book(self) -> Config {
+        let stage = |epochs, learning_rate| StageConfig {
+            epochs,
+            batch: 20,
+            optimizer: Optimizer::RmsProp(RmsProp::keras_2_0()),
+            learning_rate,
+            schedule: Schedule::default(),
+            ..StageConfig::default()
+        };
+        Config {
+            head: HeadConfig { pooling: Pooling::Flatten, hidden: 256, dropout: 0.0 },
+            views: ViewsConfig { source: ViewSource::Live, augment: Augment::book() },
+            head_stage: stage(30, 2e-5),
+            fine_tuning: Some(FineTuningConfig {
+                unfreeze: Unfreeze::Auto,
+                rate_decay: 1.0,
+                batch_norm: BatchNormMode::Frozen,
+                force: true,
+                stage: stage(100, 1e-5),
+            }),
+            ..self
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Files of a run: written whole or not at all.
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::train::error::TrainError;
+
+/// Writes a file beside its name and moves it there: whoever looks sees the old file or the new one, also when the
+/// program is killed or the disk is full.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".binesh-").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(TrainError::file(path))
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
+    std::fs::read(path).map_err(TrainError::file(path))
+}
+
+/// Makes a folder and those around it.
+pub(crate) fn make_folder(path: &Path) -> Result<(), TrainError> {
+    std::fs::create_dir_all(path).map_err(TrainError::file(path))
+}

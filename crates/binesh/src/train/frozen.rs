@@ -1,0 +1,283 @@
+//! The part of the network that stays as it is: from photos to the values of its boundary, once for each view.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use binesh_core::{Grads, Graph, NodeId, Op, Params, Plan, PlanSpec, Runtime, Session, Shape, View};
+use sha2::{Digest, Sha256};
+
+use crate::data::augment::Augment;
+use crate::data::{Dataset, Reader, ReaderOptions};
+use crate::image::{DecodeOptions, ImageError, Preprocess};
+use crate::train::config::CacheConfig;
+use crate::train::error::TrainError;
+use crate::train::event::{Event, Events, Progress};
+use crate::train::features::{Features, Precision, Writer};
+use crate::train::fit::tell;
+use crate::train::random::{Purpose, generator};
+
+/// Photos that run through the network together: enough to keep threads busy, few enough to keep the maps of a large
+/// network small.
+const BATCH: usize = 8;
+
+/// What a row of features is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shown {
+    /// Number of the photo.
+    pub(crate) item: usize,
+    /// An augmented view, or the photo itself.
+    pub(crate) view: Option<u64>,
+}
+
+/// Everything that decides what the network is shown.
+#[derive(Clone)]
+pub(crate) struct Eye {
+    pub(crate) paths: Arc<[PathBuf]>,
+    pub(crate) contents: Arc<[[u8; 32]]>,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) augment: Augment,
+    pub(crate) seed: u64,
+}
+
+impl Eye {
+    pub(crate) fn new(data: &Dataset, preprocess: Preprocess, augment: Augment, seed: u64) -> Eye {
+        Eye {
+            paths: data.items.iter().map(|item| item.path.clone()).collect(),
+            contents: data.items.iter().map(|item| item.content).collect(),
+            preprocess,
+            augment,
+            seed,
+        }
+    }
+
+    /// Reads photos ahead and makes these views of each, in order: `[views, H, W, C]`.
+    pub(crate) fn read(
+        &self,
+        photos: Vec<(usize, Vec<Option<u64>>)>,
+    ) -> Reader<Result<Vec<f32>, ImageError>> {
+        let eye = self.clone();
+        let order: Vec<usize> = photos.iter().map(|(item, _)| *item).collect();
+        let decode = DecodeOptions::default().at_least(self.preprocess.size);
+        let options = ReaderOptions { decode, prefetch: 2 * BATCH, ..ReaderOptions::default() };
+        Reader::new(Arc::clone(&self.paths), order, options, move |turn, picture| {
+            let (item, views) = &photos[turn.position];
+            let mut x = Vec::new();
+            for view in views {
+                let none = Augment::none();
+                let augment = if view.is_some() { &eye.augment } else { &none };
+                // The photo's content and not its number, so that other photos beside it change nothing.
+                let content = u64::from_le_bytes(eye.contents[*item][..8].try_into().expect("8 bytes"));
+                let mut random = generator(eye.seed ^ content, Purpose::View, view.unwrap_or_default());
+                x.extend(augment.view(&picture, &eye.preprocess, &mut random)?);
+            }
+            Ok(x)
+        })
+    }
+
+    /// Values of one view.
+    pub(crate) fn len(&self) -> usize {
+        let [h, w] = self.preprocess.size;
+        h * w * self.preprocess.channels()
+    }
+}
+
+/// The network from the photo up to some values.
+pub(crate) struct Frozen {
+    graph: Arc<Graph>,
+    params: Arc<Params>,
+    runtime: Runtime,
+    pub(crate) eye: Eye,
+    /// What is asked for.
+    pub(crate) want: Vec<NodeId>,
+    /// By batch size.
+    sessions: HashMap<usize, Session>,
+}
+
+impl Frozen {
+    pub(crate) fn new(
+        graph: &Arc<Graph>,
+        params: &Arc<Params>,
+        runtime: &Runtime,
+        eye: Eye,
+        want: Vec<NodeId>,
+    ) -> Frozen {
+        Frozen {
+            graph: Arc::clone(graph),
+            params: Arc::clone(params),
+            runtime: runtime.clone(),
+            eye,
+            want,
+            sessions: HashMap::new(),
+        }
+    }
+
+    /// Shape of a wanted value for one view, without the batch.
+    pub(crate) fn row(&self, node: NodeId) -> Result<Vec<usize>, TrainError> {
+        let shapes = self.graph.shapes(&[(self.graph.inputs()[0], self.input(1))])?;
+        Ok(shapes[node.index()].dims()[1..].to_vec())
+    }
+
+    fn input(&self, n: usize) -> Shape {
+        let [h, w] = self.eye.preprocess.size;
+        [n, h, w, self.eye.preprocess.channels()].into()
+    }
+
+    /// Runs views; `take` gets each wanted value.
+    ///
+    /// # Shapes
+    /// x: `[n, H, W, C]`; values `[n, ...]`
+    pub(crate) fn run(
+        &mut self,
+        x: &[f32],
+        mut take: impl FnMut(usize, View<'_>) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let one = self.eye.len();
+        for x in x.chunks(one * BATCH) {
+            let n = x.len() / one;
+            let input = self.input(n);
+            if self.want == [self.graph.inputs()[0]] {
+                take(0, View::new(&input, x))?;
+                continue;
+            }
+            let mut session = match self.sessions.remove(&n) {
+                Some(session) => session,
+                None => {
+                    let inputs = [(self.graph.inputs()[0], input.clone())];
+                    let spec = PlanSpec {
+                        inputs: &inputs,
+                        want: &self.want,
+                        grads: Grads::None,
+                        ..PlanSpec::default()
+                    };
+                    Session::new(Plan::new(&self.graph, spec)?, self.runtime.clone())
+                }
+            };
+            session.run(&self.params, &[View::new(&input, x)])?;
+            for (at, &node) in self.want.iter().enumerate() {
+                take(at, session.value(node))?;
+            }
+            self.sessions.insert(n, session);
+        }
+        Ok(())
+    }
+
+    /// Features of all `shown` at each wanted node, computed in one pass or found where an earlier run left them.
+    pub(crate) fn features(
+        &mut self,
+        shown: &[Shown],
+        cache: &CacheConfig,
+        events: &mut Events<'_>,
+    ) -> Result<(Vec<Features>, Timing), TrainError> {
+        let mut found: Vec<Option<Features>> = Vec::new();
+        let mut writers = Vec::new();
+        for node in self.want.clone() {
+            let row: usize = self.row(node)?.iter().product();
+            let values = (row as u64).saturating_mul(shown.len() as u64);
+            let precision = Precision::within(cache.memory_mb << 20, values);
+            let key = self.key(node, shown);
+            let path = cache.folder.as_ref().map(|folder| folder.join(format!("{}.features", &key[..32])));
+            let old = path.as_ref().and_then(|path| Features::open(path, &key, precision, row, shown.len()));
+            if old.is_none() {
+                writers.push((node, Writer::new(path.as_deref(), &key, precision, row, shown.len())?));
+            }
+            found.push(old);
+        }
+        let mut timing = Timing::default();
+        if writers.is_empty() {
+            tell(events, Event::FeaturesFound(shown.len()))?;
+        } else {
+            let all = std::mem::replace(&mut self.want, writers.iter().map(|(node, _)| *node).collect());
+            let result = self.compute(shown, &mut writers, events);
+            self.want = all;
+            self.sessions.clear();
+            timing = result?;
+        }
+        let mut made = writers.into_iter();
+        let finish = |old: Option<Features>| match old {
+            Some(features) => Ok(features),
+            None => made.next().expect("a writer was made for each that was not found").1.finish(),
+        };
+        Ok((found.into_iter().map(finish).collect::<Result<_, _>>()?, timing))
+    }
+
+    fn compute(
+        &mut self,
+        shown: &[Shown],
+        writers: &mut [(NodeId, Writer)],
+        events: &mut Events<'_>,
+    ) -> Result<Timing, TrainError> {
+        let start = std::time::Instant::now();
+        // Each photo is decoded once for all its views that follow one another.
+        let mut photos: Vec<(usize, Vec<Option<u64>>)> = Vec::new();
+        for shown in shown {
+            match photos.last_mut() {
+                Some((item, views)) if *item == shown.item => views.push(shown.view),
+                _ => photos.push((shown.item, vec![shown.view])),
+            }
+        }
+        let mut reader = self.eye.read(photos);
+        let mut progress = Progress { total: shown.len(), ..Progress::default() };
+        let mut x: Vec<f32> = Vec::new();
+        let (one, whole) = (self.eye.len(), self.eye.len() * BATCH);
+        loop {
+            let next = reader.next();
+            let last = next.is_none();
+            if let Some((_, views)) = next {
+                x.extend(views.and_then(|views| views).map_err(crate::Error::from)?);
+            }
+            let ready = if last { x.len() } else { x.len() / whole * whole };
+            if ready > 0 {
+                self.run(&x[..ready], |at, value| writers[at].1.push(value.data()))?;
+                x.drain(..ready);
+                progress.done += ready / one;
+                progress.waiting = reader.waiting();
+                tell(events, Event::Features(progress))?;
+            }
+            if last {
+                let waiting = reader.waiting();
+                return Ok(Timing { views: shown.len(), seconds: start.elapsed().as_secs_f64(), waiting });
+            }
+        }
+    }
+
+    /// Of everything that decides the values: the network up to there, its weights, the photos and how they are shown.
+    fn key(&self, node: NodeId, shown: &[Shown]) -> String {
+        let mut hash = Sha256::new();
+        let mut needed = vec![false; self.graph.nodes().len()];
+        needed[node.index()] = true;
+        for (index, node) in self.graph.nodes().iter().enumerate().rev() {
+            if needed[index] {
+                node.inputs.iter().for_each(|input| needed[input.index()] = true);
+            }
+        }
+        for id in self.graph.ids().filter(|id| needed[id.index()]) {
+            let node = self.graph.node(id);
+            hash.update(format!("{:?} {:?}\n", node.op, node.inputs));
+            if let (Op::Param(_), Some(value)) = (&node.op, self.params.get(id)) {
+                value.data().chunks(1024).for_each(|values| {
+                    hash.update(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+                });
+            }
+        }
+        hash.update(serde_json::to_vec(&self.eye.preprocess).expect("settings are JSON"));
+        hash.update(serde_json::to_vec(&self.eye.augment).expect("settings are JSON"));
+        hash.update(self.eye.seed.to_le_bytes());
+        for shown in shown {
+            hash.update(self.eye.contents[shown.item]);
+            hash.update(shown.view.map_or(u64::MAX, |view| view).to_le_bytes());
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// What computing features took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Timing {
+    /// Views computed; none when all were found.
+    pub views: usize,
+    /// Time it took.
+    pub seconds: f64,
+    /// Share of it in which the network waited for photos, 0 to 1.
+    pub waiting: f64,
+}
