@@ -10,6 +10,7 @@ mod config;
 pub mod early_stopping;
 pub mod ema;
 mod error;
+mod evaluate;
 mod event;
 mod features;
 mod files;
@@ -36,6 +37,7 @@ pub use config::{
     Unfreeze, ViewSource, ViewsConfig,
 };
 pub use error::TrainError;
+pub use evaluate::{evaluate, what_moved};
 pub use event::{Event, Events, Progress, StepReport};
 pub use features::Precision;
 pub use frozen::Timing;

@@ -192,7 +192,8 @@ fn every_view_and_verb_is_listed() {
     });
     law("every verb of `cmd/` is in `Verb`", |broken| {
         let (list, files) = listed(&root().join("crates/binesh-cli/src/cmd"));
-        for file in files {
+        // A verb's own parts are in a folder of its name.
+        for file in files.iter().filter(|file| file.full.parent().is_some_and(|p| p.ends_with("cmd"))) {
             broken.unless(list.contains(&format!("{}::Args", file.stem())), &file.path);
         }
     });

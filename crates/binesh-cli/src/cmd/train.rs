@@ -4,12 +4,17 @@ mod progress;
 mod settings;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use binesh::Model;
 use binesh::data::{self, Dataset, ScanOptions};
 use binesh::formats::LoadCx;
-use binesh::train::{self, Config, RunFolder, Trained};
+use binesh::render::write_file;
+use binesh::report::run::Ended;
+use binesh::report::training::TrainingReport;
+use binesh::train::{self, Config, RunFolder, TrainError, Trained};
+use serde::Serialize;
 
 use crate::args::{Common, read_file};
 use crate::cmd::Outcome;
@@ -17,7 +22,10 @@ use crate::cmd::train::progress::Screen;
 use crate::cmd::train::settings::Settings;
 use crate::output;
 
-/// Turn a folder of photos into a classifier: a new head on a pretrained network, then fine-tuning
+/// Train a classifier on a folder of photos
+///
+/// Puts a new head on a pretrained network, trains it on the frozen base, then fine-tunes the base's last blocks with
+/// it at a lower rate. Ends with a model, a report, and every figure of it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -50,29 +58,125 @@ pub(crate) struct Args {
 /// More than any file of settings.
 const CONFIG_BYTES: u64 = 1 << 20;
 
+/// The document of `--json`.
+#[derive(Serialize)]
+struct Document {
+    run: String,
+    model: String,
+    report: String,
+    classes: Vec<String>,
+    split: Option<String>,
+    accuracy: Option<f64>,
+    loss: Option<f64>,
+    unfrozen_from: Option<String>,
+    epochs: usize,
+    seconds: f64,
+    parts: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: String,
+    seconds: f64,
+}
+
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
+    let start = Instant::now();
     let (config, folder) = prepare(args)?;
     let path = folder.path.clone().expect("`prepare` names a folder");
     let mut screen = Screen::new()?;
     let data = scan(&config, &mut screen)?;
     let base = base(&config, common)?;
     std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    let settings = toml::to_string(&config).context("cannot write the settings")?;
     if !folder.resume {
-        let text = toml::to_string(&config).context("cannot write the settings")?;
-        std::fs::write(path.join("config.toml"), text).with_context(|| path.display().to_string())?;
+        write_file(&path.join("config.toml"), settings.as_bytes())?;
     }
-    let trained = train::train(&config, &data, &base, &folder, &mut |event| screen.show(event));
-    let trained = match trained {
-        Err(train::TrainError::Stopped) => {
-            screen.clear();
+    let mut train = |config: &Config, folder: &RunFolder| {
+        let trained = train::train(config, &data, &base, folder, &mut |event| screen.show(event));
+        screen.clear();
+        trained
+    };
+    let result = (|| {
+        let beside = match config.is_without_warmup() {
+            false => None,
+            true => {
+                output::say("first the five steps, to be held against what comes without the third:");
+                let folder = RunFolder { path: Some(path.join("five-steps")), resume: folder.resume };
+                Some(train(&config.with_warmup(), &folder)?)
+            }
+        };
+        Ok((train(&config, &folder)?, beside))
+    })();
+    let (trained, beside) = match result {
+        Err(TrainError::Stopped) => {
             output::note(&format!("stopped; `binesh train --resume {}` goes on", path.display()));
             return Ok(Outcome::SomeFailed);
         }
         other => other?,
     };
+    let model = Model::new(trained.network.clone(), base.runtime().clone());
+    write_file(&path.join("model.keras"), &binesh::formats::save_keras(model.network(), None)?)?;
+    let ended =
+        Ended { config: &config, data: &data, trained: &trained, model: &model, beside: beside.as_ref() };
+    let command = format!("binesh train --config {}", path.join("config.toml").display());
+    let mut report =
+        ended.report(&command, &settings, start.elapsed().as_secs_f64(), &mut |p| screen.judging(p))?;
     screen.clear();
-    finish(&config, &data, &trained, &path)?;
+    if let Some(timing) = &mut report.timing {
+        timing.peak_memory = peak_memory();
+    }
+    write_file(&path.join("report.html"), report.html().as_bytes())?;
+    write_file(&path.join("metrics.json"), report.metrics_json().as_bytes())?;
+    let document = document(&path, &data, &trained, &report, start.elapsed().as_secs_f64());
+    match common.json {
+        true => output::print_json(&document)?,
+        false => output::tell(&text(&document))?,
+    }
     Ok(Outcome::Done)
+}
+
+fn document(
+    path: &Path,
+    data: &Dataset,
+    trained: &Trained,
+    report: &TrainingReport,
+    seconds: f64,
+) -> Document {
+    let file = |name: &str| path.join(name).display().to_string();
+    let timing = report.timing.iter().flat_map(|timing| &timing.parts);
+    let evaluation = report.evaluation.as_ref();
+    Document {
+        run: path.display().to_string(),
+        model: file("model.keras"),
+        report: file("report.html"),
+        classes: data.classes.clone(),
+        split: evaluation.map(|e| e.split.clone()),
+        accuracy: evaluation.map(|e| e.metrics.accuracy),
+        loss: evaluation.map(|e| e.metrics.loss),
+        unfrozen_from: trained.unfrozen_from.map(|at| trained.blocks[at].name.clone()),
+        epochs: trained.history.len(),
+        seconds,
+        parts: timing.map(|(name, seconds)| Part { name: name.clone(), seconds: *seconds }).collect(),
+    }
+}
+
+fn text(document: &Document) -> String {
+    let judged = match (document.accuracy, &document.split) {
+        (Some(accuracy), Some(split)) => {
+            format!("{:.1} % of the {split} photos are right\n", 100.0 * accuracy)
+        }
+        _ => String::new(),
+    };
+    let Document { run, model, report, seconds, .. } = document;
+    format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {run} PHOTO` uses the model\n")
+}
+
+/// The most memory that this process had, where the system says.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// The settings, and the folder they are for.
@@ -120,7 +224,7 @@ fn scan(config: &Config, screen: &mut Screen) -> Result<Dataset> {
     let data = data::scan(&config.data.path, &options, &mut |event| screen.scanning(event))?;
     screen.clear();
     for rejected in data.rejected.iter().filter(|rejected| !rejected.is_quiet()) {
-        output::warn(&format!("{}: left out, {:?}", rejected.path.display(), rejected.reason));
+        output::warn(&format!("left out: {}", rejected.message));
     }
     Ok(data)
 }
@@ -138,12 +242,4 @@ fn base(config: &Config, common: &Common) -> Result<Model> {
         model.set_preprocess(preprocess.clone());
     }
     Ok(model)
-}
-
-fn finish(_config: &Config, _data: &Dataset, trained: &Trained, path: &Path) -> Result<()> {
-    if trained.history.is_empty() {
-        bail!("nothing was trained");
-    }
-    let last = trained.history.last();
-    output::print(&format!("{} {last:?}\n", path.display()))
 }

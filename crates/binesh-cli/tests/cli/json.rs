@@ -53,6 +53,7 @@ fn every_verb_prints_what_is_documented() {
     let sandbox = Sandbox::new();
     sandbox.write_array("x.npy", &golden_array("keras208_sequential", "input/0"));
     sandbox.copy(&golden("keras3_normalization/model.keras"), "norm.keras");
+    sandbox.class_folders("photos");
     let lines = |verb: &str| -> Vec<&str> {
         match verb {
             "summary" => {
@@ -62,6 +63,7 @@ fn every_verb_prints_what_is_documented() {
             "heatmap" => vec!["heatmap -m seq.h5 pix.png nope.png --out maps --npy"],
             "activations" => vec!["activations -m seq.h5 pix.png --out layers"],
             "run" => vec!["run -m seq.h5 --input x.npy --output y.npz --grad-of dense2 --wrt conv1"],
+            "train" => vec!["train photos --recipe features -m seq.h5 --head-epochs 2 --views 0 --out run"],
             "completions" => vec!["completions zsh"],
             other => panic!("no line for `{other}`"),
         }

@@ -71,6 +71,18 @@ impl Sandbox {
         fs::write(path, bytes).unwrap();
     }
 
+    /// Two classes of eight pictures each, which differ in their color and are each different.
+    pub(crate) fn class_folders(&self, name: &str) {
+        for (class, tint) in [("night", 20), ("noon", 160)] {
+            fs::create_dir_all(self.path(name).join(class)).unwrap();
+            for number in 0..8usize {
+                let value = |at: usize| tint + ((at + 7 * number) * (number + 13) % 61) as u8;
+                let picture = Picture::rgb(12, 14, (0..12 * 14 * 3).map(value).collect()).unwrap();
+                write_png(&self.path(name).join(class).join(format!("{number}.png")), &picture).unwrap();
+            }
+        }
+    }
+
     pub(crate) fn write_array(&self, name: &str, array: &NpyArray) {
         let mut bytes = Vec::new();
         write_npy(&mut bytes, &array.shape, &array.data).unwrap();

@@ -27,6 +27,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Progress {
     /// Of the configuration and the photos: a checkpoint of another run is refused.
     pub(crate) run: String,
+    /// When it began, in seconds since 1970.
+    pub(crate) started: f64,
     /// Among the five steps.
     pub(crate) step: Step,
     /// The block from which on the base learns, once that was decided.

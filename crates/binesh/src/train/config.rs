@@ -276,6 +276,19 @@ impl Config {
         }
     }
 
+    /// True for the experiment that unfreezes an untrained head.
+    pub fn is_without_warmup(&self) -> bool {
+        self.head_stage.epochs == 0 && self.fine_tuning.as_ref().is_some_and(|fine| fine.force)
+    }
+
+    /// The same run with all five steps: what the experiment is held against.
+    pub fn with_warmup(&self) -> Config {
+        let staged = Config::new(Recipe::Default, self.data.path.clone(), self.seed);
+        let head_stage = StageConfig { epochs: staged.head_stage.epochs, ..self.head_stage.clone() };
+        let fine_tuning = self.fine_tuning.clone().map(|fine| FineTuningConfig { force: false, ..fine });
+        Config { head_stage, fine_tuning, ..self.clone() }
+    }
+
     /// SEMANTICS D.1, recipes 5.3 B and C, on Keras 2.0.8.
     fn book(self) -> Config {
         let stage = |epochs, learning_rate| StageConfig {

@@ -9,6 +9,7 @@ use half::slice::HalfFloatSliceExt;
 use serde::{Deserialize, Serialize};
 
 use crate::train::error::TrainError;
+use crate::train::files;
 
 /// Rows of equal length, written once and read in any order.
 pub(crate) struct Features {
@@ -171,7 +172,7 @@ impl Writer {
                 let folder = path.and_then(Path::parent).map_or_else(std::env::temp_dir, Path::to_owned);
                 let make = || -> std::io::Result<tempfile::NamedTempFile> {
                     std::fs::create_dir_all(&folder)?;
-                    let mut file = tempfile::Builder::new().prefix(".binesh-").tempfile_in(&folder)?;
+                    let mut file = files::temporary(&folder)?;
                     file.write_all(&(header.len() as u64).to_le_bytes())?;
                     file.write_all(&header)?;
                     Ok(file)

@@ -1,6 +1,7 @@
 //! The part of the network that stays as it is: from photos to the values of its boundary, once for each view.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::data::augment::Augment;
 use crate::data::{Dataset, Reader, ReaderOptions};
-use crate::image::{DecodeOptions, ImageError, Preprocess};
+use crate::image::{DecodeOptions, ImageError, Interpolation, Preprocess};
 use crate::train::config::CacheConfig;
 use crate::train::error::TrainError;
 use crate::train::event::{Event, Events, Progress};
@@ -38,11 +39,18 @@ pub(crate) struct Eye {
     pub(crate) preprocess: Preprocess,
     pub(crate) augment: Augment,
     pub(crate) seed: u64,
+    pub(crate) decode: DecodeOptions,
 }
 
 impl Eye {
+    /// For features: large photos are shrunk while they are decoded.
     pub(crate) fn new(data: &Dataset, preprocess: Preprocess, augment: Augment, seed: u64) -> Eye {
         Eye {
+            decode: match preprocess.interpolation {
+                // These pick single pixels, and would pick others.
+                Interpolation::Nearest | Interpolation::TfNearest => DecodeOptions::default(),
+                _ => DecodeOptions::default().at_least(preprocess.size),
+            },
             paths: data.items.iter().map(|item| item.path.clone()).collect(),
             contents: data.items.iter().map(|item| item.content).collect(),
             preprocess,
@@ -58,8 +66,7 @@ impl Eye {
     ) -> Reader<Result<Vec<f32>, ImageError>> {
         let eye = self.clone();
         let order: Vec<usize> = photos.iter().map(|(item, _)| *item).collect();
-        let decode = DecodeOptions::default().at_least(self.preprocess.size);
-        let options = ReaderOptions { decode, prefetch: 2 * BATCH, ..ReaderOptions::default() };
+        let options = ReaderOptions { decode: self.decode, prefetch: 2 * BATCH, ..ReaderOptions::default() };
         Reader::new(Arc::clone(&self.paths), order, options, move |turn, picture| {
             let (item, views) = &photos[turn.position];
             let mut x = Vec::new();
@@ -216,8 +223,22 @@ impl Frozen {
                 _ => photos.push((shown.item, vec![shown.view])),
             }
         }
+        let mut told = |progress| events(Event::Features(progress));
+        let waiting = self.each(photos, &mut told, |at, value| writers[at].1.push(value.data()))?;
+        Ok(Timing { views: shown.len(), seconds: start.elapsed().as_secs_f64(), waiting })
+    }
+
+    /// Runs views of photos through the network in their order, and returns the share of the time spent waiting for
+    /// photos. `take` gets each wanted value.
+    pub(crate) fn each(
+        &mut self,
+        photos: Vec<(usize, Vec<Option<u64>>)>,
+        events: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+        mut take: impl FnMut(usize, View<'_>) -> Result<(), TrainError>,
+    ) -> Result<f64, TrainError> {
+        let total = photos.iter().map(|(_, views)| views.len()).sum();
         let mut reader = self.eye.read(photos);
-        let mut progress = Progress { total: shown.len(), ..Progress::default() };
+        let mut progress = Progress { total, ..Progress::default() };
         let mut x: Vec<f32> = Vec::new();
         let (one, whole) = (self.eye.len(), self.eye.len() * BATCH);
         loop {
@@ -228,15 +249,16 @@ impl Frozen {
             }
             let ready = if last { x.len() } else { x.len() / whole * whole };
             if ready > 0 {
-                self.run(&x[..ready], |at, value| writers[at].1.push(value.data()))?;
+                self.run(&x[..ready], &mut take)?;
                 x.drain(..ready);
                 progress.done += ready / one;
                 progress.waiting = reader.waiting();
-                tell(events, Event::Features(progress))?;
+                if events(progress).is_break() {
+                    return Err(TrainError::Stopped);
+                }
             }
             if last {
-                let waiting = reader.waiting();
-                return Ok(Timing { views: shown.len(), seconds: start.elapsed().as_secs_f64(), waiting });
+                return Ok(reader.waiting());
             }
         }
     }
@@ -280,4 +302,21 @@ pub struct Timing {
     pub seconds: f64,
     /// Share of it in which the network waited for photos, 0 to 1.
     pub waiting: f64,
+}
+
+/// The mean over the map of each channel; vectors as they are.
+///
+/// # Shapes
+/// `[N, H, W, C]` -> `[N, C]`
+pub(crate) fn averaged(value: View<'_>) -> Vec<f32> {
+    let dims = value.shape().dims();
+    let [n, c] = [dims[0], dims[dims.len() - 1]];
+    let per = value.data().len() / n / c;
+    let mut out = vec![0.0; n * c];
+    for (out, rows) in out.chunks_exact_mut(c).zip(value.data().chunks_exact(per * c)) {
+        for row in rows.chunks_exact(c) {
+            out.iter_mut().zip(row).for_each(|(out, v)| *out += v / per as f32);
+        }
+    }
+    out
 }

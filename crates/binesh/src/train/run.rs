@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use binesh_core::{GraphError, NodeId, Params, Shape};
 use binesh_formats::Network;
@@ -21,12 +21,13 @@ use crate::train::error::TrainError;
 use crate::train::event::{Event, Events};
 use crate::train::files;
 use crate::train::fit::{Examples, Fit, Keeper, tell};
-use crate::train::frozen::{Eye, Frozen, Shown, Timing};
+use crate::train::frozen::{Eye, Frozen, Shown, Timing, averaged};
 use crate::train::history::{HistoryRow, history_csv};
 use crate::train::learner::Learner;
 use crate::train::probes::{self, BlockProbe, Probes};
 use crate::train::source::{Live, Source, Views};
 use crate::train::stage::{Convergence, StageSpec, StageTable, Step};
+use crate::train::tensorboard;
 
 /// What a run made, and what is worth telling of it.
 pub struct Trained {
@@ -127,7 +128,8 @@ impl<'a> Run<'a> {
         let mut keeper = FolderKeeper::new(folder.path.clone())?;
         let identity = identity(config, data, &splits, &attached);
         let mut resumed = None;
-        let mut progress = Progress { run: identity.clone(), ..Progress::default() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let mut progress = Progress { run: identity.clone(), started: now, ..Progress::default() };
         if let (Some(path), true) = (&folder.path, folder.resume)
             && path.join(CHECKPOINT).exists()
         {
@@ -329,17 +331,11 @@ impl<'a> Run<'a> {
         let outputs: Vec<NodeId> = self.blocks.iter().map(|block| block.output).collect();
         let mut frozen = self.frozen(Augment::none(), outputs.clone());
         let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); outputs.len()];
-        let reader = frozen.eye.read(items.iter().map(|&item| (item, vec![None])).collect());
-        let mut progress = crate::train::event::Progress { total: items.len(), ..Default::default() };
-        for (_, x) in reader {
-            let x = x.and_then(|x| x).map_err(crate::Error::from)?;
-            frozen.run(&x, |at, value| {
-                pooled[at].extend(averaged(value));
-                Ok(())
-            })?;
-            progress.done += 1;
-            tell(events, Event::Features(progress))?;
-        }
+        let photos = items.iter().map(|&item| (item, vec![None])).collect();
+        frozen.each(photos, &mut |progress| events(Event::Features(progress)), |at, value| {
+            pooled[at].extend(averaged(value));
+            Ok(())
+        })?;
         let probe = |(block, x): (&Block, &Vec<f32>)| BlockProbe {
             block: block.name.clone(),
             accuracy: probes::accuracy(x, &labels, self.examples.classes, self.config.seed),
@@ -403,23 +399,6 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The mean over the map of each channel; vectors as they are.
-///
-/// # Shapes
-/// `[N, H, W, C]` -> `[N, C]`
-fn averaged(value: binesh_core::View<'_>) -> Vec<f32> {
-    let dims = value.shape().dims();
-    let [n, c] = [dims[0], dims[dims.len() - 1]];
-    let per = value.data().len() / n / c;
-    let mut out = vec![0.0; n * c];
-    for (out, rows) in out.chunks_exact_mut(c).zip(value.data().chunks_exact(per * c)) {
-        for row in rows.chunks_exact(c) {
-            out.iter_mut().zip(row).for_each(|(out, v)| *out += v / per as f32);
-        }
-    }
-    out
-}
-
 fn shapes(attached: &Attached, preprocess: &Preprocess) -> Result<Vec<Shape>, GraphError> {
     let [h, w] = preprocess.size;
     let graph = &attached.network.graph;
@@ -473,6 +452,14 @@ impl FolderKeeper {
         files::write(&folder.join(CHECKPOINT), &checkpoint.to_bytes())?;
         let history = &checkpoint.progress.history;
         files::write(&folder.join("history.csv"), history_csv(history).as_bytes())?;
+        let started = checkpoint.progress.started;
+        for (kind, events) in tensorboard::history_events(history, started) {
+            let folder = folder.join("tensorboard").join(kind);
+            files::make_folder(&folder)?;
+            let path = folder.join(tensorboard::FILE_NAME);
+            tensorboard::write_events(&path, &tensorboard::event_file(started, &events))
+                .map_err(|e| TrainError::File { path, source: e.source })?;
+        }
         self.written = Some(Instant::now());
         Ok(())
     }

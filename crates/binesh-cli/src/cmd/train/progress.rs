@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use binesh::data::ScanEvent;
-use binesh::train::{Event, HistoryRow, Probes, StageTable};
+use binesh::train::{Event, HistoryRow, Probes, Progress, StageTable};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::output;
@@ -102,6 +102,12 @@ impl Screen {
                 self.say(&format!("ended{early}; the weights of epoch {epoch} are kept"));
             }
         }
+        self.go_on()
+    }
+
+    /// The result is judged.
+    pub(crate) fn judging(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.bar("judging", progress.total).set_position(progress.done as u64);
         self.go_on()
     }
 
