@@ -136,18 +136,41 @@ def peer(name, python, args, net, tree, steps):
 
 def build_binesh():
     subprocess.run(["cargo", "build", "--release", "-q", "-p", "binesh-cli"], check=True, cwd=ROOT)
+    example = ["cargo", "build", "--release", "-q", "-p", "binesh", "--example", "transfer_step"]
+    subprocess.run(example, check=True, cwd=ROOT)
 
 
 def binesh(args, net, tree, steps):
-    """Our side: the one function to change when `binesh train` changes its options."""
-    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    """Our side. A recipe's time is that of the parts that the peers' `fit` has: photos read, the frozen part, both stages
+    with their validations; scanning, judging, report and saved model are in the time from start to exit."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release"
+    weights, last = args.weights / f"{net}.h5", recipe.NETS[net]["last"]
     if steps:
-        return {}
+        out, _ = run([target / "examples/transfer_step", weights, last, args.batch, args.threads, steps], {})
+        return json.loads(out)
     run_folder = CACHE / "runs" / net
     shutil.rmtree(run_folder, ignore_errors=True)
-    command = [target / "release/binesh", "train", tree, "-m", args.weights / f"{net}.h5", "--out", run_folder, "--json"]
-    out, outside = run(command, {"BINESH_THREADS": str(args.threads)})
-    return {**outside, "lines": [json.loads(out)]}
+    command = [target / "binesh", "train", tree, "-m", weights, "--out", run_folder, "--json", "--threads", args.threads]
+    command += ["--head-epochs", args.epochs[0], "--epochs", args.epochs[1], "--batch", args.batch, "--force"]
+    command += ["--lr", recipe.HEAD_RATE, "--fine-tune-lr", recipe.FINE_RATE, "--rate-decay", 1, "--schedule", "constant"]
+    command += ["--label-smoothing", 0, "--dropout", recipe.DROPOUT, "--unfreeze", last, "--optimizer", "adam"]
+    command += ["--views", 0]
+    if args.augment != "none":
+        sys.exit("Binesh's side of --augment flip is not written")
+    out, outside = run(command, {})
+    document = json.loads(out)
+    parts = {part["name"]: part["seconds"] for part in document["parts"]}
+    last_epoch = (run_folder / "history.csv").read_text().splitlines()[-1].split(",")
+    frozen = parts["frozen part, once for each view"] + parts["head"]
+    return {
+        "frozen": frozen,
+        "unfrozen": parts["fine-tuning"],
+        "recipe": frozen + parts["fine-tuning"],
+        **outside,
+        "accuracy": float(last_epoch[5]),
+        "loss": float(last_epoch[4]),
+        "lines": [document],
+    }
 
 
 def median(runs, key):
