@@ -3,6 +3,7 @@
 //! A report is plain data about a network; nothing here runs one or reads a file.
 
 mod boxed;
+pub mod rates;
 pub mod run;
 pub mod summary;
 mod svg;

@@ -14,6 +14,7 @@ mod evaluate;
 mod event;
 mod features;
 mod files;
+mod finder;
 mod fit;
 mod frozen;
 mod history;
@@ -40,6 +41,7 @@ pub use error::TrainError;
 pub use evaluate::{evaluate, what_moved};
 pub use event::{Event, Events, Progress, StepReport};
 pub use features::Precision;
+pub use finder::RateCurve;
 pub use frozen::Timing;
 pub use history::{HistoryError, HistoryRow, history_csv, read_history_csv};
 pub use metrics::{
@@ -47,5 +49,5 @@ pub use metrics::{
 };
 pub use moved::{LayerMoved, linear_cka, relative_change};
 pub use probes::{BlockProbe, Probes};
-pub use run::{CHECKPOINT, RunFolder, Trained, train};
+pub use run::{CHECKPOINT, RunFolder, Trained, find_learning_rate, train};
 pub use stage::{StageRow, StageTable};

@@ -11,6 +11,7 @@ use binesh::Model;
 use binesh::data::{self, Dataset, ScanOptions};
 use binesh::formats::LoadCx;
 use binesh::render::write_file;
+use binesh::report::rates;
 use binesh::report::run::Ended;
 use binesh::report::training::TrainingReport;
 use binesh::train::{self, Config, RunFolder, TrainError, Trained};
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// Only look for the head's learning rate: one step at each rate on a copy, plotted in RUN/learning-rate.html
+    #[arg(long)]
+    find_lr: bool,
+
     #[command(flatten)]
     settings: Settings,
 }
@@ -88,6 +93,21 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let data = scan(&config, &mut screen)?;
     let base = base(&config, common)?;
     std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    if args.find_lr {
+        let curve = train::find_learning_rate(&config, &data, &base, &mut |event| screen.show(event))?;
+        screen.clear();
+        let page = path.join("learning-rate.html");
+        write_file(&page, rates::page(&curve).as_bytes())?;
+        match common.json {
+            true => output::print_json(&curve)?,
+            false => {
+                let rows =
+                    curve.suggestions().into_iter().map(|(name, rate)| format!("{name:<12} {rate:.1e}\n"));
+                output::print(&rows.chain([format!("{}\n", page.display())]).collect::<String>())?;
+            }
+        }
+        return Ok(Outcome::Done);
+    }
     let settings = toml::to_string(&config).context("cannot write the settings")?;
     if !folder.resume {
         write_file(&path.join("config.toml"), settings.as_bytes())?;

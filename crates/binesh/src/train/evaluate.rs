@@ -68,7 +68,9 @@ pub fn what_moved(
     };
     let (before, after) = (answers(&trained.attached.network)?, answers(&trained.network)?);
     let moved = |(at, block): (usize, &super::blocks::Block)| {
-        let weights = block.params.iter().filter_map(|&node| {
+        // Kernels: the moving statistics of batch norms, large numbers that stay, would hide what they do.
+        let kernel = |node: &&binesh_core::NodeId| trained.network.graph.dims(**node).len() > 1;
+        let weights = block.params.iter().filter(kernel).filter_map(|&node| {
             Some((
                 trained.attached.network.params.get(node)?.data(),
                 trained.network.params.get(node)?.data(),

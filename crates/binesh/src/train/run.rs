@@ -20,6 +20,7 @@ use crate::train::config::{Config, FineTuningConfig, StageConfig, Unfreeze, View
 use crate::train::error::TrainError;
 use crate::train::event::{Event, Events};
 use crate::train::files;
+use crate::train::finder::{self, RateCurve};
 use crate::train::fit::{Examples, Fit, Keeper, tell};
 use crate::train::frozen::{Eye, Frozen, Shown, Timing, averaged};
 use crate::train::history::{HistoryRow, history_csv};
@@ -84,6 +85,27 @@ pub fn train(
     let trained = result?;
     saved?;
     Ok(trained)
+}
+
+/// Runs the learning-rate finder for the head's stage. Nothing of the run itself is touched or written.
+pub fn find_learning_rate(
+    config: &Config,
+    data: &Dataset,
+    base: &Model,
+    events: &mut Events<'_>,
+) -> Result<RateCurve, TrainError> {
+    // The head alone: nothing else needs features.
+    let config = Config { fine_tuning: None, ..config.clone() };
+    let mut run = Run::new(&config, data, base, &RunFolder::default())?;
+    run.progress.step.freeze();
+    let spec = StageSpec::head(&run.attached);
+    let (sources, _) = run.sources(&spec, None, events)?;
+    let [Some(mut source), _] = sources else { unreachable!("the head's stage needs its features") };
+    let row = row(&run.attached, &run.preprocess, spec.boundary)?;
+    let (graph, runtime) = (&run.attached.network.graph, base.runtime().clone());
+    let params = (*run.params).clone();
+    let learner = Learner::new(graph, params, runtime, spec, run.attached.logits, row);
+    finder::find(learner, &config.head_stage, &run.examples, &mut source, config.seed, events)
 }
 
 struct Run<'a> {

@@ -41,8 +41,12 @@ pub(super) fn probe(report: &TrainingReport) -> Option<Section> {
         diagonal: false,
     };
     let head = ["block", "then", "accuracy"];
-    let table =
-        table("Validation accuracy of a linear classifier on the features of each block", 2, &head, &rows);
+    let table = table(
+        "Accuracy of a linear classifier on the features of each block, for photos left out of its fit",
+        2,
+        &head,
+        &rows,
+    );
     let mut html = format!("<div class=\"grid\">\n<figure>{}</figure>\n{table}</div>\n", chart.svg());
     if !probe.reason.is_empty() {
         html += &format!("<p class=\"finding\">{}</p>\n", name(&probe.reason));
