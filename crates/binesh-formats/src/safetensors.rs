@@ -1,11 +1,12 @@
 //! safetensors: names and tensors, no architecture (<https://github.com/huggingface/safetensors>).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use binesh_core::Tensor;
 use half::{bf16, f16};
-use safetensors::tensor::{TensorView, serialize};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::serialize;
+use safetensors::{Dtype, SafeTensors, View};
 
 use crate::error::FormatError;
 use crate::limits::Limits;
@@ -19,17 +20,29 @@ pub type Metadata = HashMap<String, String>;
 /// Writes every tensor as f32, in the order of their names: equal tensors give equal bytes. So does at most one entry
 /// of metadata; the order of several is the crate's.
 pub fn write(tensors: &StateDict, metadata: impl IntoIterator<Item = (String, String)>) -> Vec<u8> {
-    let bytes: Vec<(&str, &Tensor, Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, tensor)| {
-            (name.as_str(), tensor, tensor.data().iter().flat_map(|value| value.to_le_bytes()).collect())
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, tensor, bytes)| {
-        let view = TensorView::new(Dtype::F32, tensor.shape().dims().to_vec(), bytes);
-        (*name, view.expect("as many bytes as the shape says"))
-    });
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Lazy(tensor)));
     serialize(views, Some(metadata.into_iter().collect())).expect("tensors in memory fit a file")
+}
+
+/// A tensor whose bytes are made when they are written, so that large ones are not held twice.
+struct Lazy<'a>(&'a Tensor);
+
+impl View for Lazy<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape().dims()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.0.data().iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.0.data())
+    }
 }
 
 /// [`read`], and the header's own text.
@@ -77,6 +90,7 @@ fn values(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, FormatErro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
 
     fn file(dtype: Dtype, shape: Vec<usize>, data: &[u8]) -> Vec<u8> {
         serialize([("w", TensorView::new(dtype, shape, data).unwrap())], None).unwrap()
