@@ -188,8 +188,8 @@ fn text(document: &Document) -> String {
         }
         _ => String::new(),
     };
-    let Document { run, model, report, seconds, .. } = document;
-    format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {run} PHOTO` uses the model\n")
+    let Document { model, report, seconds, .. } = document;
+    format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {model} PHOTO` uses the model\n")
 }
 
 /// The most memory that this process had, where the system says.
