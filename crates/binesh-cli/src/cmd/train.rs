@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use binesh::Model;
-use binesh::data::{self, Dataset, ScanOptions};
+use binesh::data::{self, DataError, Dataset, ScanOptions};
 use binesh::formats::LoadCx;
 use binesh::render::write_file;
 use binesh::report::rates;
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     out: Option<PathBuf>,
 
     /// Go on with this run where it was stopped
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "photos"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "config", "photos", "Settings"])]
     resume: Option<PathBuf>,
 
     /// Settings of an earlier run, its config.toml; options given beside it win
@@ -90,10 +90,29 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let (config, folder) = prepare(args)?;
     let path = folder.path.clone().expect("`prepare` names a folder");
     let mut screen = Screen::new()?;
-    let data = scan(&config, &mut screen)?;
+    let settings = toml::to_string(&config).context("cannot write the settings")?;
+    let write_settings = || {
+        std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        if !folder.resume {
+            write_file(&path.join("config.toml"), settings.as_bytes())?;
+        }
+        Ok::<(), anyhow::Error>(())
+    };
+    let stopped = || {
+        output::note(&format!("stopped; `binesh train --resume {}` goes on", path.display()));
+        Outcome::SomeFailed
+    };
+    let data = match scan(&config, &mut screen) {
+        Err(DataError::Stopped) => {
+            screen.clear();
+            write_settings()?;
+            return Ok(stopped());
+        }
+        other => other?,
+    };
     let base = base(&config, common)?;
-    std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
     if args.find_lr {
+        std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         let curve = train::find_learning_rate(&config, &data, &base, &mut |event| screen.show(event))?;
         screen.clear();
         let page = path.join("learning-rate.html");
@@ -108,10 +127,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         }
         return Ok(Outcome::Done);
     }
-    let settings = toml::to_string(&config).context("cannot write the settings")?;
-    if !folder.resume {
-        write_file(&path.join("config.toml"), settings.as_bytes())?;
-    }
+    write_settings()?;
     let mut train = |config: &Config, folder: &RunFolder| {
         let trained = train::train(config, &data, &base, folder, &mut |event| screen.show(event));
         screen.clear();
@@ -129,10 +145,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         Ok((train(&config, &folder)?, beside))
     })();
     let (trained, beside) = match result {
-        Err(TrainError::Stopped) => {
-            output::note(&format!("stopped; `binesh train --resume {}` goes on", path.display()));
-            return Ok(Outcome::SomeFailed);
-        }
+        Err(TrainError::Stopped) => return Ok(stopped()),
         other => other?,
     };
     let model = Model::new(trained.network.clone(), base.runtime().clone());
@@ -140,9 +153,12 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let ended =
         Ended { config: &config, data: &data, trained: &trained, model: &model, beside: beside.as_ref() };
     let command = format!("binesh train --config {}", path.join("config.toml").display());
-    let mut report =
-        ended.report(&command, &settings, start.elapsed().as_secs_f64(), &mut |p| screen.judging(p))?;
+    let report = ended.report(&command, &settings, start.elapsed().as_secs_f64(), &mut |p| screen.judging(p));
     screen.clear();
+    let mut report = match report {
+        Err(TrainError::Stopped) => return Ok(stopped()),
+        other => other?,
+    };
     if let Some(timing) = &mut report.timing {
         timing.peak_memory = peak_memory();
     }
@@ -239,7 +255,7 @@ fn read_config(path: &Path) -> Result<Config> {
     toml::from_str(&text).with_context(file)
 }
 
-fn scan(config: &Config, screen: &mut Screen) -> Result<Dataset> {
+fn scan(config: &Config, screen: &mut Screen) -> Result<Dataset, DataError> {
     let options = ScanOptions::default();
     let data = data::scan(&config.data.path, &options, &mut |event| screen.scanning(event))?;
     screen.clear();

@@ -6,12 +6,14 @@ use std::path::Path;
 use binesh_core::Tensor;
 use binesh_formats::safetensors;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::train::early_stopping::EarlyStoppingState;
 use crate::train::error::TrainError;
 use crate::train::files;
 use crate::train::history::HistoryRow;
 use crate::train::plateau::PlateauState;
+use crate::train::probes::Probes;
 use crate::train::stage::Step;
 
 /// A run between two epochs.
@@ -33,6 +35,12 @@ pub(crate) struct Progress {
     pub(crate) step: Step,
     /// The block from which on the base learns, once that was decided.
     pub(crate) unfrozen_from: Option<usize>,
+    /// What decided that.
+    pub(crate) probes: Option<Probes>,
+    /// What was risked when blocks were unfrozen.
+    pub(crate) risk: Option<String>,
+    /// Of each stage that has ended: epochs, and the one whose weights it kept.
+    pub(crate) kept: Vec<(usize, usize)>,
     /// All epochs so far.
     pub(crate) history: Vec<HistoryRow>,
     /// The stage under way.
@@ -57,11 +65,15 @@ pub(crate) struct StageProgress {
 }
 
 const KEY: &str = "binesh";
+/// Of everything else: a broken disk may change weights and leave the file readable.
+const DIGEST: &str = "sha256";
 
 impl Checkpoint {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let progress = serde_json::to_string(&self.progress).expect("numbers and names are JSON");
-        safetensors::write(&self.tensors, [(KEY.to_owned(), progress)])
+        // TOML: unlike JSON's, its numbers come back to the last bit, and may be infinite.
+        let progress = toml::to_string(&self.progress).expect("numbers and names are TOML");
+        let digest = digest(&progress, &self.tensors);
+        safetensors::write(&self.tensors, [(KEY.to_owned(), progress), (DIGEST.to_owned(), digest)])
     }
 
     pub(crate) fn read(path: &Path) -> Result<Checkpoint, TrainError> {
@@ -71,7 +83,10 @@ impl Checkpoint {
         let (tensors, metadata) =
             safetensors::read_with_metadata(&bytes, &limits).map_err(|e| damaged(e.to_string()))?;
         let progress = metadata.get(KEY).ok_or_else(|| damaged("not a checkpoint of binesh".to_owned()))?;
-        let progress = serde_json::from_str(progress).map_err(|e| damaged(e.to_string()))?;
+        if metadata.get(DIGEST) != Some(&digest(progress, &tensors)) {
+            return Err(damaged("damaged: it is not what was written".to_owned()));
+        }
+        let progress = toml::from_str(progress).map_err(|e| damaged(e.to_string()))?;
         Ok(Checkpoint { progress, tensors })
     }
 
@@ -94,4 +109,16 @@ impl Checkpoint {
             self.tensors.insert(format!("{kind}/{name}"), tensor);
         }
     }
+}
+
+fn digest(progress: &str, tensors: &BTreeMap<String, Tensor>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(progress);
+    for (name, tensor) in tensors {
+        hash.update(format!("{name}{:?}", tensor.shape().dims()));
+        for values in tensor.data().chunks(1 << 12) {
+            hash.update(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,8 @@ pub enum Event<'a> {
     FeaturesFound(usize),
     /// What linear probes say of each block.
     Probes(&'a Probes),
+    /// Blocks are unfrozen by force: what that risks.
+    Risk(&'a str),
     /// A stage begins.
     Stage(&'a StageTable),
     /// A step was taken.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::train::error::TrainError;
 
+const PREFIX: &str = ".binesh-";
+
 /// Writes a file beside its name and moves it there: whoever looks sees the old file or the new one, also when the
 /// program is killed or the disk is full.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
@@ -22,10 +24,20 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
 /// A file in this folder that goes away unless it is given a name, readable as any other new file.
 pub(crate) fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".binesh-");
+    builder.prefix(PREFIX);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+/// Removes what a run that was killed left of files it was writing. Nothing depends on it.
+pub(crate) fn remove_temporary(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            // Whatever it is, it does no harm there.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Reads a file.

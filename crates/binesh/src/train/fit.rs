@@ -157,6 +157,11 @@ impl<'a> Fit<'a> {
             };
             tell(events, Event::Step(report))?;
         }
+        // The last step's own loss was judged before it.
+        if let Some(place) = self.learner.bad_weight() {
+            let stage = self.learner.spec.name.to_owned();
+            return Err(TrainError::NotFinite { stage, epoch: epoch + 1, step: steps, place });
+        }
         progress.stage.epochs += 1;
         let validation = self.validate()?;
         let seconds = start.elapsed().as_secs_f64();

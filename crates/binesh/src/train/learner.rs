@@ -222,17 +222,14 @@ impl Learner {
 
     /// Says which layer made a value that is no number, for the batch that showed it.
     pub(crate) fn diagnose(&mut self, x: &[f32]) -> Result<String, TrainError> {
-        let is_bad = |values: &[f32]| values.iter().any(|v| !v.is_finite());
         if is_bad(x) {
             return Ok(format!(
                 "the features at `{}` are not numbers",
                 self.graph.node(self.spec.boundary).name
             ));
         }
-        for &node in &self.changing() {
-            if is_bad(self.params.get(node).map_or(&[], |t| t.data())) {
-                return Ok(format!("the weight `{}` is not a number any more", self.graph.node(node).name));
-            }
+        if let Some(place) = self.bad_weight() {
+            return Ok(place);
         }
         let above: Vec<NodeId> = super::blocks::carriers(&self.graph, self.logits)
             .into_iter()
@@ -250,4 +247,15 @@ impl Learner {
             None => "the loss is not a number, though every layer's values are".to_owned(),
         })
     }
+
+    /// Says which of the weights that change is no number, if one is.
+    pub(crate) fn bad_weight(&self) -> Option<String> {
+        let bad = |node: &NodeId| is_bad(self.params.get(*node).map_or(&[], |t| t.data()));
+        let node = self.changing().into_iter().find(bad)?;
+        Some(format!("the weight `{}` is not a number any more", self.graph.node(node).name))
+    }
+}
+
+fn is_bad(values: &[f32]) -> bool {
+    values.iter().any(|v| !v.is_finite())
 }

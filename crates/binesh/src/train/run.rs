@@ -80,11 +80,11 @@ pub fn train(
 ) -> Result<Trained, TrainError> {
     let mut run = Run::new(config, data, base, folder)?;
     let result = run.train(events);
-    // Also when it was stopped: what is finished is saved.
-    let saved = run.keeper.flush();
-    let trained = result?;
-    saved?;
-    Ok(trained)
+    // Also when it was stopped: what is finished is saved. That it could not be is worse news than that it was stopped.
+    match (result, run.keeper.flush()) {
+        (Ok(_) | Err(TrainError::Stopped), Err(error)) => Err(error),
+        (result, _) => result,
+    }
 }
 
 /// Runs the learning-rate finder for the head's stage. Nothing of the run itself is touched or written.
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
             labels,
         };
         let params = Arc::new(attached.network.params.clone());
-        let mut keeper = FolderKeeper::new(folder.path.clone())?;
+        let keeper = FolderKeeper::new(folder.path.clone(), folder.resume)?;
         let identity = identity(config, data, &splits, &attached);
         let mut resumed = None;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
@@ -162,9 +162,10 @@ impl<'a> Run<'a> {
                 return Err(TrainError::Damaged { path, reason });
             }
             progress = checkpoint.progress.clone();
+            // A run may have been killed between its checkpoint and these.
+            keeper.write_history(&progress)?;
             resumed = Some(checkpoint);
         }
-        keeper.every = Duration::from_secs(2);
         Ok(Run {
             config,
             data,
@@ -185,7 +186,7 @@ impl<'a> Run<'a> {
         if self.progress.step == Step::HeadAdded {
             self.progress.step.freeze();
         }
-        let probes = self.decide(events)?;
+        self.decide(events)?;
         let head = StageSpec::head(&self.attached);
         let fine = match (&self.config.fine_tuning, self.progress.unfrozen_from) {
             (Some(config), Some(first)) => {
@@ -198,31 +199,32 @@ impl<'a> Run<'a> {
             sources.iter().flatten().map(Source::bytes).fold([0, 0], |[a, b], [c, d]| [a + c, b + d]);
 
         let mut stages = vec![self.table(&head, &self.config.head_stage)];
-        let mut kept = Vec::new();
         let mut params = (*self.params).clone();
         if let Some(mut source) = sources[0].take() {
             tell(events, Event::Stage(&stages[0]))?;
             params = self.stage(head, &self.config.head_stage, params, &mut source, events)?;
-            kept.push(self.kept());
+            self.progress.kept.push(self.kept());
             let rows = &self.progress.history;
             let convergence = Convergence::of(rows, self.progress.stage.stopped);
             self.progress.step.head_trained(convergence);
             self.milestone(&params)?;
         }
-        let mut risk = None;
         if let Some((config, spec)) = fine {
             stages.push(self.table(&spec, &config.stage));
             if matches!(self.progress.step, Step::HeadTrained(_)) {
                 if let Some(checkpoint) = self.resumed.take() {
                     params = self.with(params, checkpoint);
                 }
-                risk = self.progress.step.unfreeze(config.force)?;
+                self.progress.risk = self.progress.step.unfreeze(config.force)?;
                 self.progress.stage = Default::default();
+                if let Some(risk) = &self.progress.risk {
+                    tell(events, Event::Risk(risk))?;
+                }
             }
             if let Some(mut source) = sources[1].take() {
                 tell(events, Event::Stage(&stages[1]))?;
                 params = self.stage(spec, &config.stage, params, &mut source, events)?;
-                kept.push(self.kept());
+                self.progress.kept.push(self.kept());
                 self.progress.step.trained();
                 self.milestone(&params)?;
             }
@@ -237,14 +239,14 @@ impl<'a> Run<'a> {
             attached: self.attached.clone(),
             blocks: self.blocks.clone(),
             unfrozen_from: self.progress.unfrozen_from,
-            probes,
+            probes: self.progress.probes.clone(),
             stages,
             history: self.progress.history.clone(),
             splits: self.splits.clone(),
             features: timing,
             feature_bytes,
-            risk,
-            kept,
+            risk: self.progress.risk.clone(),
+            kept: self.progress.kept.clone(),
         })
     }
 
@@ -304,21 +306,21 @@ impl<'a> Run<'a> {
     }
 
     /// Chooses the first block to be unfrozen, unless that was done before.
-    fn decide(&mut self, events: &mut Events<'_>) -> Result<Option<Probes>, TrainError> {
-        let Some(config) = &self.config.fine_tuning else { return Ok(None) };
+    fn decide(&mut self, events: &mut Events<'_>) -> Result<(), TrainError> {
+        let Some(config) = &self.config.fine_tuning else { return Ok(()) };
         if self.progress.unfrozen_from.is_some() {
-            return Ok(None);
+            return Ok(());
         }
-        let (first, probes) = match &config.unfreeze {
+        let first = match &config.unfreeze {
             Unfreeze::Auto => {
                 let probes = self.probe(events)?;
                 tell(events, Event::Probes(&probes))?;
-                (probes.unfreeze_from, Some(probes))
+                self.progress.probes.insert(probes).unfreeze_from
             }
-            _ => (self.first(config)?, None),
+            _ => self.first(config)?,
         };
         self.progress.unfrozen_from = Some(first);
-        Ok(probes)
+        Ok(())
     }
 
     /// The first block of what the user says.
@@ -408,14 +410,12 @@ impl<'a> Run<'a> {
         let shown: Vec<Shown> = Source::shown(&self.examples.train, &self.examples.validation, &of(want[0]));
         let mut frozen = self.frozen(augment.clone(), want.clone());
         let (features, timing) = frozen.features(&shown, &self.config.cache, events)?;
-        let mut features: Vec<Option<_>> = features.into_iter().map(Some).collect();
+        let features: Vec<_> = features.into_iter().map(Arc::new).collect();
         let mut sources = [None, None];
         for (stage, (boundary, needed)) in boundaries.iter().zip(needed).enumerate() {
             let (Some(node), true) = (boundary, needed) else { continue };
             let at = want.iter().position(|wanted| wanted == node).expect("every boundary is wanted");
-            if let Some(features) = features[at].take() {
-                sources[stage] = Some(Source::new(features, &shown, of(*node)));
-            }
+            sources[stage] = Some(Source::new(Arc::clone(&features[at]), &shown, of(*node)));
         }
         Ok((sources, timing))
     }
@@ -457,32 +457,46 @@ fn identity(config: &Config, data: &Dataset, splits: &[Split], attached: &Attach
 struct FolderKeeper {
     folder: Option<PathBuf>,
     pending: Option<Checkpoint>,
-    written: Option<Instant>,
-    every: Duration,
+    /// When, and how long it took.
+    written: Option<(Instant, Duration)>,
 }
 
 impl FolderKeeper {
-    fn new(folder: Option<PathBuf>) -> Result<FolderKeeper, TrainError> {
+    /// Checkpoints follow one another no faster.
+    const EVERY: Duration = Duration::from_secs(2);
+
+    fn new(folder: Option<PathBuf>, resume: bool) -> Result<FolderKeeper, TrainError> {
         if let Some(folder) = &folder {
-            files::make_folder(&folder.join("checkpoints"))?;
+            let checkpoints = folder.join("checkpoints");
+            files::make_folder(&checkpoints)?;
+            if resume {
+                [folder, &checkpoints].map(|folder| files::remove_temporary(folder));
+            }
         }
-        Ok(FolderKeeper { folder, pending: None, written: None, every: Duration::ZERO })
+        Ok(FolderKeeper { folder, pending: None, written: None })
     }
 
     fn flush(&mut self) -> Result<(), TrainError> {
         let (Some(folder), Some(checkpoint)) = (&self.folder, self.pending.take()) else { return Ok(()) };
+        let start = Instant::now();
         files::write(&folder.join(CHECKPOINT), &checkpoint.to_bytes())?;
-        let history = &checkpoint.progress.history;
+        self.write_history(&checkpoint.progress)?;
+        self.written = Some((Instant::now(), start.elapsed()));
+        Ok(())
+    }
+
+    /// The files that are made from the history.
+    fn write_history(&self, progress: &Progress) -> Result<(), TrainError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let Progress { history, started, .. } = progress;
         files::write(&folder.join("history.csv"), history_csv(history).as_bytes())?;
-        let started = checkpoint.progress.started;
-        for (kind, events) in tensorboard::history_events(history, started) {
+        for (kind, events) in tensorboard::history_events(history, *started) {
             let folder = folder.join("tensorboard").join(kind);
             files::make_folder(&folder)?;
             let path = folder.join(tensorboard::FILE_NAME);
-            tensorboard::write_events(&path, &tensorboard::event_file(started, &events))
+            tensorboard::write_events(&path, &tensorboard::event_file(*started, &events))
                 .map_err(|e| TrainError::File { path, source: e.source })?;
         }
-        self.written = Some(Instant::now());
         Ok(())
     }
 }
@@ -493,7 +507,8 @@ impl Keeper for FolderKeeper {
             return Ok(());
         }
         self.pending = Some(checkpoint);
-        let due = self.written.is_none_or(|written| written.elapsed() >= self.every);
+        // Nor so fast that a slow disk holds up the training.
+        let due = self.written.is_none_or(|(when, took)| when.elapsed() >= Self::EVERY.max(10 * took));
         if must || due { self.flush() } else { Ok(()) }
     }
 }

@@ -1,6 +1,7 @@
 //! Where a stage's values come from: features that were kept, or the frozen part itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::data::Reader;
 use crate::image::ImageError;
@@ -10,7 +11,7 @@ use crate::train::frozen::{Frozen, Shown};
 
 /// Values at a stage's boundary for the photos of a run.
 pub(crate) struct Source {
-    features: Features,
+    features: Arc<Features>,
     rows: HashMap<Shown, usize>,
     views: Views,
     /// The epoch under way, counted through all stages.
@@ -34,7 +35,7 @@ pub(crate) struct Live {
 
 impl Source {
     /// `features` has a row for each of `shown`, in their order.
-    pub(crate) fn new(features: Features, shown: &[Shown], views: Views) -> Source {
+    pub(crate) fn new(features: Arc<Features>, shown: &[Shown], views: Views) -> Source {
         let rows = shown.iter().enumerate().map(|(row, shown)| (*shown, row)).collect();
         Source { features, rows, views, epoch: 0 }
     }

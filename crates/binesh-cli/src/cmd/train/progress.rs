@@ -85,6 +85,10 @@ impl Screen {
                 self.say(&format!("features of {views} views were kept by an earlier run"))
             }
             Event::Probes(probes) => self.probes(probes),
+            Event::Risk(risk) => {
+                self.clear();
+                output::warn(&format!("{risk}; its large errors may destroy what the base has learned"));
+            }
             Event::Stage(table) => self.table(table),
             Event::Step(step) => {
                 let message = format!(
