@@ -382,13 +382,14 @@ fn kept_features_are_used_for_what_they_are_of() {
             assert_same("one was cut off", &again, &expected);
             assert!(fs::read(file).unwrap() == whole, "computed again");
         }
-        // Other views, another base, other photos.
+        // The same photos elsewhere.
+        let elsewhere = Setting::new(&[7, 6, 8]);
+        assert_ne!(found(&elsewhere, &config).0, 0);
+        // Other views, other photos.
         let other_seed = Config { seed: 8, ..config.clone() };
         assert_eq!(found(&setting, &other_seed).0, 0);
         let plain = Config { views: ViewsConfig::default(), ..config.clone() };
         assert_eq!(found(&setting, &plain).0, 0);
-        let other = Setting::with("keras3_training/model.keras", [7, 6], &[7, 6, 8]);
-        assert_eq!(found(&other, &config).0, 0);
         photo(&setting.path("photos/a/0.png"), 0, 55);
         let edited = Setting { data: scanned(&setting.path("photos")), ..setting };
         assert_eq!(found(&edited, &config).0, 0);

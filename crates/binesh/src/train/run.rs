@@ -470,7 +470,9 @@ impl FolderKeeper {
             let checkpoints = folder.join("checkpoints");
             files::make_folder(&checkpoints)?;
             if resume {
-                [folder, &checkpoints].map(|folder| files::remove_temporary(folder));
+                for folder in [folder, &checkpoints] {
+                    files::remove_temporary(folder);
+                }
             }
         }
         Ok(FolderKeeper { folder, pending: None, written: None })
