@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use binesh::core::{Isa, Runtime};
 use binesh::formats::{LoadCx, LoadReport};
 use binesh::image::{DecodeOptions, Interpolation, Picture, Preprocess, Scaling};
+use binesh::train::CHECKPOINT;
 use binesh::{Model, PreprocessingSource};
 use clap::{Args, ValueEnum};
 
@@ -54,7 +55,8 @@ pub(crate) fn count(text: &str) -> Result<usize, &'static str> {
 /// Which network.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json [default: the built-in EfficientNet-Lite0]
+    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json; or the folder of a run of `binesh train`
+    /// [default: the built-in EfficientNet-Lite0]
     #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
 
@@ -108,7 +110,7 @@ impl PictureModelArgs {
 
 /// What a model file does not say about its pictures.
 #[derive(Args, Debug)]
-struct PictureArgs {
+pub(crate) struct PictureArgs {
     /// Class names, one a line, in the order of the outputs
     #[arg(long, help_heading = "Pictures", value_name = "FILE")]
     labels: Option<PathBuf>,
@@ -164,13 +166,7 @@ impl WeightsArgs {
         let Some(path) = model else {
             return Ok((Model::embedded(runtime), None));
         };
-        if path.is_dir() {
-            let way_out = "save the model as `.keras` or `.h5`";
-            match path.join("saved_model.pb").exists() {
-                true => bail!("{}: TensorFlow's SavedModel cannot be loaded; {way_out}", path.display()),
-                false => bail!("{}: a folder, not a model file", path.display()),
-            }
-        }
+        let path = &model_file(path)?;
         let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
         let cx = LoadCx { input_shape, ..LoadCx::default() };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
@@ -185,9 +181,30 @@ impl WeightsArgs {
     }
 }
 
+/// The model file that is meant: the one in a folder that `binesh train` has left, else the path itself.
+pub(crate) fn model_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join("model.keras");
+    if file.is_file() {
+        return Ok(file);
+    }
+    if path.join(CHECKPOINT).exists() {
+        let message = format!("{}: the run has not ended, there is no model yet", path.display());
+        let hint = format!("`binesh train --resume {}` goes on with it", path.display());
+        return Err(output::Hinted { message, hint }.into());
+    }
+    let way_out = "save the model as `.keras` or `.h5`";
+    match path.join("saved_model.pb").exists() {
+        true => bail!("{}: TensorFlow's SavedModel cannot be loaded; {way_out}", path.display()),
+        false => bail!("{}: a folder, not a model file", path.display()),
+    }
+}
+
 impl PictureArgs {
     /// Applies the options; warns when the preprocessing is only a guess.
-    fn apply(&self, model: &mut Model) -> Result<()> {
+    pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
         if let Some(path) = &self.labels {
             let file = || path.display().to_string();
             let text = String::from_utf8(read_file(path, LABEL_BYTES)?)

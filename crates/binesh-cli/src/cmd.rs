@@ -2,6 +2,7 @@
 
 mod activations;
 mod completions;
+mod evaluate;
 mod heatmap;
 mod predict;
 mod run;
@@ -54,6 +55,7 @@ enum Verb {
     Heatmap(heatmap::Args),
     Run(run::Args),
     Train(Box<train::Args>),
+    Evaluate(evaluate::Args),
     Completions(completions::Args),
 }
 
@@ -75,6 +77,7 @@ impl Cli {
             Verb::Heatmap(args) => heatmap::run(args, &self.common),
             Verb::Run(args) => run::run(args, &self.common),
             Verb::Train(args) => train::run(args, &self.common),
+            Verb::Evaluate(args) => evaluate::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
         }
     }

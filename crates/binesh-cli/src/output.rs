@@ -51,12 +51,33 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
+/// `error: ...`, of something that others can do without.
+pub(crate) fn complain_of(text: &str) {
+    complain(&format!("error: {}", line(text)));
+}
+
 fn hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let of_model = || error.downcast_ref::<binesh::Error>()?.hint();
     let of_data = || error.downcast_ref::<binesh::data::DataError>()?.hint();
     let of_training = || error.downcast_ref::<binesh::train::TrainError>()?.hint();
-    of_model().or_else(of_data).or_else(of_training)
+    let own = || error.downcast_ref::<Hinted>().map(|error| error.hint.clone());
+    of_model().or_else(of_data).or_else(of_training).or_else(own)
 }
+
+/// An error of the program's own whose way out is known.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl std::fmt::Display for Hinted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
 
 /// `warning: ...`
 pub(crate) fn warn(text: &str) {

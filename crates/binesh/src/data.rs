@@ -205,16 +205,16 @@ pub enum DataError {
         /// Files of these classes that were left out.
         rejected: usize,
     },
-    /// A label that is none of [`ScanOptions::classes`].
-    #[error("{}: class `{class}` is none of the model's {known}", path.display())]
+    /// Labels that are none of [`ScanOptions::classes`].
+    #[error("{}: {} none of the model's {} classes: {}", path.display(), quoted(unknown, " is", " are"), known.len(), quoted(known, "", ""))]
     UnknownClass {
         /// The folder or table.
         path: PathBuf,
-        /// The label.
-        class: String,
-        /// How many classes are known.
-        known: usize,
-        /// Known classes that are similar, best first.
+        /// The labels.
+        unknown: Vec<String>,
+        /// The classes that are known.
+        known: Vec<String>,
+        /// Known classes that are similar to the first of the labels, best first.
         similar: Vec<String>,
     },
     /// A table that cannot be read.
@@ -277,6 +277,15 @@ impl DataError {
             _ => return None,
         })
     }
+}
+
+/// `a`, `b`: cut after ten, with the verb that fits.
+fn quoted(names: &[String], one: &str, more: &str) -> String {
+    let mut shown: Vec<String> = names.iter().take(10).map(|name| format!("`{name}`")).collect();
+    if names.len() > shown.len() {
+        shown.push(format!("{} more", names.len() - shown.len()));
+    }
+    shown.join(", ") + if names.len() == 1 { one } else { more }
 }
 
 fn classes_found(classes: &[String]) -> String {

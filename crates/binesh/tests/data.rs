@@ -385,7 +385,8 @@ fn the_classes_of_a_model() {
     assert_eq!(data.class_counts(), [6, 0, 6]);
     assert!(data.items[0].path.ends_with("cat/0.png"));
     let error = scan(folder.path(), &known(&["cats", "Zebra"]), go).expect_err("cat");
-    assert!(error.to_string().ends_with(": class `cat` is none of the model's 2"), "{error}");
+    let both = ": `cat` is none of the model's 2 classes: `cats`, `Zebra`";
+    assert!(error.to_string().ends_with(both), "{error}");
     assert_eq!(error.hint().as_deref(), Some("did you mean `cats`?"));
 }
 

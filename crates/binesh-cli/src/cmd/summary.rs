@@ -21,7 +21,7 @@ Examples:
   binesh summary model.h5
   binesh summary model.keras --expand-nested --show-trainable --costs")]
 pub(crate) struct Args {
-    /// Model file [default: the built-in EfficientNet-Lite0]
+    /// Model file, or the folder of a run [default: the built-in EfficientNet-Lite0]
     #[arg(value_name = "MODEL")]
     model: Option<PathBuf>,
 

@@ -1,6 +1,6 @@
 //! `binesh train`
 
-mod progress;
+pub(crate) mod progress;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use binesh::report::training::TrainingReport;
 use binesh::train::{self, Config, RunFolder, TrainError, Trained};
 use serde::Serialize;
 
-use crate::args::{Common, read_file};
+use crate::args::{Common, model_file, read_file};
 use crate::cmd::Outcome;
 use crate::cmd::train::progress::Screen;
 use crate::cmd::train::settings::Settings;
@@ -249,7 +249,7 @@ fn prepare(args: &Args) -> Result<(Config, RunFolder)> {
     Ok((config, RunFolder { path: Some(path), resume: false }))
 }
 
-fn read_config(path: &Path) -> Result<Config> {
+pub(crate) fn read_config(path: &Path) -> Result<Config> {
     let file = || path.display().to_string();
     let text = String::from_utf8(read_file(path, CONFIG_BYTES)?).with_context(file)?;
     toml::from_str(&text).with_context(file)
@@ -270,6 +270,7 @@ fn base(config: &Config, common: &Common) -> Result<Model> {
     let mut model = match &config.base.model {
         None => Model::embedded(runtime),
         Some(path) => {
+            let path = &model_file(path)?;
             let open = || Model::open(path, config.base.weights.as_deref(), &LoadCx::default(), runtime);
             output::waiting(&format!("loading {}", path.display()), open)?.0
         }

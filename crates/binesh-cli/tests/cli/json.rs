@@ -64,6 +64,11 @@ fn every_verb_prints_what_is_documented() {
             "activations" => vec!["activations -m seq.h5 pix.png --out layers"],
             "run" => vec!["run -m seq.h5 --input x.npy --output y.npz --grad-of dense2 --wrt conv1"],
             "train" => vec!["train photos --recipe features -m seq.h5 --head-epochs 2 --views 0 --out run"],
+            "evaluate" => {
+                sandbox.write("photos/noon/cut.png", &sandbox.bytes("photos/noon/1.png")[..60]);
+                sandbox.write("names.txt", b"noon\nnight\n");
+                vec!["evaluate seq.h5 photos --labels names.txt"]
+            }
             "completions" => vec!["completions zsh"],
             other => panic!("no line for `{other}`"),
         }

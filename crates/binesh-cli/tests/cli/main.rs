@@ -5,6 +5,7 @@
 
 mod activations;
 mod bad;
+mod evaluate;
 mod heatmap;
 mod help;
 mod json;

@@ -229,17 +229,14 @@ pub(super) fn class_list(
     names.sort();
     names.dedup();
     let Some(known) = known else { return Ok(names) };
-    match names.into_iter().find(|name| !known.contains(name)) {
-        None => Ok(known.to_vec()),
-        Some(class) => {
-            let mut similar: Vec<(f64, &String)> =
-                known.iter().map(|name| (strsim::jaro_winkler(&class, name), name)).collect();
-            similar.retain(|(alike, _)| *alike > 0.8);
-            similar.sort_by(|a, b| b.0.total_cmp(&a.0));
-            let similar = similar.into_iter().map(|(_, name)| name.clone()).take(3).collect();
-            Err(DataError::UnknownClass { path: path.to_owned(), class, known: known.len(), similar })
-        }
-    }
+    let unknown: Vec<String> = names.into_iter().filter(|name| !known.contains(name)).collect();
+    let Some(first) = unknown.first() else { return Ok(known.to_vec()) };
+    let mut similar: Vec<(f64, &String)> =
+        known.iter().map(|name| (strsim::jaro_winkler(first, name), name)).collect();
+    similar.retain(|(alike, _)| *alike > 0.8);
+    similar.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let similar = similar.into_iter().map(|(_, name)| name.clone()).take(3).collect();
+    Err(DataError::UnknownClass { path: path.to_owned(), unknown, known: known.to_vec(), similar })
 }
 
 /// What archivers and file servers leave behind beside class folders.

@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::train::error::TrainError;
 use crate::train::event::Progress;
 use crate::train::frozen::{Eye, Frozen, averaged};
-use crate::train::metrics::Scores;
+use crate::train::metrics::{Scores, ScoresError};
 use crate::train::moved::{LayerMoved, linear_cka, relative_change};
 use crate::train::run::Trained;
 
@@ -37,7 +37,13 @@ pub fn evaluate(
             .for_each(|outputs| probabilities.extend(head.probabilities(outputs)));
     })?;
     let labels = items.iter().map(|&item| data.items[item].label).collect();
-    Scores::new(probabilities, labels, head.classes()).map_err(|e| TrainError::Config(e.to_string()))
+    Scores::new(probabilities, labels, head.classes()).map_err(|error| match error {
+        ScoresError::Probability { index, value } => TrainError::Config(format!(
+            "{}: the network's score {value} is no probability: its weights are damaged, or pictures are scaled wrongly",
+            data.items[items[index]].path.display()
+        )),
+        error => TrainError::Config(error.to_string()),
+    })
 }
 
 /// Most photos that activations are compared on.

@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Pretrained network: Keras .h5 or .keras [default: the built-in EfficientNet-Lite0]
+    /// Pretrained network: Keras .h5 or .keras, or the folder of an earlier run [default: the built-in EfficientNet-Lite0]
     #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     model: Option<PathBuf>,
 
