@@ -3,6 +3,7 @@
 mod activations;
 mod completions;
 mod evaluate;
+mod extract;
 mod heatmap;
 mod predict;
 mod run;
@@ -12,6 +13,7 @@ mod train;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use binesh::data::Rejected;
 use binesh::image::{DecodeOptions, Picture};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -56,6 +58,7 @@ enum Verb {
     Run(run::Args),
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
+    Extract(extract::Args),
     Completions(completions::Args),
 }
 
@@ -78,6 +81,7 @@ impl Cli {
             Verb::Run(args) => run::run(args, &self.common),
             Verb::Train(args) => train::run(args, &self.common),
             Verb::Evaluate(args) => evaluate::run(args, &self.common),
+            Verb::Extract(args) => extract::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
         }
     }
@@ -94,6 +98,17 @@ impl Outcome {
 pub(crate) struct Failed {
     image: String,
     error: String,
+}
+
+impl Failed {
+    /// Photos that a scan has left out, reported.
+    fn of<'a>(rejected: impl Iterator<Item = &'a Rejected>) -> Vec<Failed> {
+        let failed = |rejected: &Rejected| {
+            output::complain_of(&rejected.message);
+            Failed { image: rejected.path.display().to_string(), error: rejected.message.clone() }
+        };
+        rejected.map(failed).collect()
+    }
 }
 
 /// Damaged weights must not look like an answer.

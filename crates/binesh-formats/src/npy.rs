@@ -5,15 +5,15 @@
 //!
 //! Values become f32 in C order whatever the file holds: f16, f32, f64, booleans and integers, little-endian, either order.
 
-use std::io::{Seek, Write};
+mod write;
 
 use half::f16;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
 
 use crate::Limits;
 use crate::archive::Archive;
 use crate::error::FormatError;
+
+pub use write::{NpzEntry, NpzWriter, write_npy};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -56,35 +56,6 @@ pub fn read_npy(bytes: &[u8], limits: &Limits) -> Result<NpyArray, FormatError> 
     Ok(NpyArray { shape: header.shape, data })
 }
 
-/// Writes one `.npy` file: version 1, `<f4`, C order, as `numpy.save` does.
-///
-/// # Shapes
-/// `data` holds as many values as the product of `shape`.
-pub fn write_npy(to: &mut impl Write, shape: &[usize], data: &[f32]) -> Result<(), FormatError> {
-    assert_eq!(shape.iter().product::<usize>(), data.len(), "shape {shape:?} does not fit the data");
-    let dims: String = match shape {
-        [one] => format!("{one},"),
-        _ => shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({dims}), }}");
-    let unpadded = MAGIC.len() + 4 + header.len() + 1;
-    header.extend(std::iter::repeat_n(' ', unpadded.next_multiple_of(64) - unpadded));
-    header.push('\n');
-    let len = u16::try_from(header.len())
-        .map_err(|_| FormatError::unsupported(format!("an array of {} dimensions", shape.len())))?;
-    to.write_all(MAGIC)?;
-    to.write_all(&[1, 0])?;
-    to.write_all(&len.to_le_bytes())?;
-    to.write_all(header.as_bytes())?;
-    let mut block = Vec::with_capacity(4 * data.len().min(1 << 14));
-    for values in data.chunks(1 << 14) {
-        block.clear();
-        block.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-        to.write_all(&block)?;
-    }
-    Ok(())
-}
-
 /// An opened `.npz` file; arrays are read when asked for.
 #[derive(Debug)]
 pub struct Npz<'a> {
@@ -112,37 +83,6 @@ impl<'a> Npz<'a> {
         }
         let bytes = self.archive.read(&entry, self.limits.file_bytes)?;
         read_npy(&bytes, &self.limits).map_err(|e| e.in_file(&entry))
-    }
-}
-
-/// Writes a `.npz` file array by array, without compression, as `numpy.savez` does.
-#[derive(Debug)]
-pub struct NpzWriter<W: Write + Seek> {
-    zip: ZipWriter<W>,
-}
-
-impl<W: Write + Seek> NpzWriter<W> {
-    /// Starts an empty file.
-    pub fn new(to: W) -> Self {
-        Self { zip: ZipWriter::new(to) }
-    }
-
-    /// Adds one array under `name`. Names are unique.
-    ///
-    /// # Shapes
-    /// `data` holds as many values as the product of `shape`.
-    pub fn add(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Result<(), FormatError> {
-        // A header is far below a mebibyte; zip needs to know in advance whether an entry may pass 4 GiB.
-        let large = data.len() as u64 * 4 + (1 << 20) > u64::from(u32::MAX);
-        let options =
-            SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(large);
-        self.zip.start_file(format!("{name}.npy"), options).map_err(std::io::Error::from)?;
-        write_npy(&mut self.zip, shape, data)
-    }
-
-    /// Writes the directory and returns what was written to.
-    pub fn finish(self) -> Result<W, FormatError> {
-        Ok(self.zip.finish().map_err(std::io::Error::from)?)
     }
 }
 
@@ -491,11 +431,38 @@ mod tests {
         }
     }
 
+    /// The bytes of `numpy.save` (NumPy 2) for `np.array([1, -2])` and `np.array(["a", "\u0634\u0628", "\U0001f408"])`.
+    #[test]
+    fn writes_whole_numbers_and_texts_as_numpy() {
+        let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+        npz.add_integers("n", &[1, -2]).unwrap();
+        npz.add_texts("t", &["a", "\u{634}\u{628}", "\u{1f408}"].map(str::to_owned)).unwrap();
+        npz.add_texts("none", &[]).unwrap();
+        let bytes = npz.finish().unwrap().into_inner();
+        let mut archive = Archive::open(&bytes, &Limits::default()).unwrap();
+        let mut check = |name: &str, head: &str, body: &[u8]| {
+            let mut numpy = [MAGIC, &[1, 0, 118, 0], head.as_bytes()].concat();
+            numpy.resize(127, b' ');
+            numpy.push(b'\n');
+            numpy.extend_from_slice(body);
+            assert_eq!(archive.read(name, 1 << 20).unwrap(), numpy, "{name}");
+        };
+        let body = [[1, 0, 0, 0, 0, 0, 0, 0], [0xfe, 255, 255, 255, 255, 255, 255, 255]].concat();
+        check("n.npy", "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", &body);
+        let body = [[0x61, 0, 0, 0, 0, 0, 0, 0], [0x34, 6, 0, 0, 0x28, 6, 0, 0], [8, 0xf4, 1, 0, 0, 0, 0, 0]]
+            .concat();
+        check("t.npy", "{'descr': '<U2', 'fortran_order': False, 'shape': (3,), }", &body);
+        check("none.npy", "{'descr': '<U1', 'fortran_order': False, 'shape': (0,), }", &[]);
+    }
+
     #[test]
     fn npz_holds_arrays_under_names_with_slashes() {
         let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
         npz.add("vgg16/block5_conv3", &[1, 2], &[3., 4.]).unwrap();
-        npz.add("x", &[], &[5.]).unwrap();
+        let mut pieces = npz.begin("x", &[1, 3]).unwrap();
+        pieces.push(&[5.]).unwrap();
+        pieces.push(&[6., 7.]).unwrap();
+        pieces.finish();
         let bytes = npz.finish().unwrap().into_inner();
         let mut npz = Npz::open(&bytes, &Limits::default()).unwrap();
         assert_eq!(npz.names(), ["vgg16/block5_conv3", "x"]);
@@ -503,6 +470,7 @@ mod tests {
             npz.read("vgg16/block5_conv3").unwrap(),
             NpyArray { shape: vec![1, 2], data: vec![3., 4.] }
         );
+        assert_eq!(npz.read("x").unwrap(), NpyArray { shape: vec![1, 3], data: vec![5., 6., 7.] });
         assert_eq!(npz.read("y").unwrap_err().to_string(), "the file has no array `y`");
     }
 }

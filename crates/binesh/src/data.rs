@@ -31,6 +31,7 @@
 //! ```
 
 pub mod augment;
+mod collect;
 mod duplicates;
 mod numpy_random;
 mod reader;
@@ -44,6 +45,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use augment::Augment;
+pub use collect::{Collection, Photo, collect};
 pub use duplicates::{Duplicate, DuplicateKind, DuplicateOptions, Fingerprint};
 pub use reader::{Reader, ReaderOptions, Turn};
 pub use scan::{Reason, Rejected, ScanEvent, ScanOptions, scan};

@@ -12,6 +12,6 @@ pub use channels::{GridStyle, Sparsity, display_grid, enlarge, grid, matshow, sp
 pub use colormap::Colormap;
 pub use contact_sheet::{ContactSheet, LayerTile, contact_sheet};
 pub use heatmap::{Overlay, heat, overlay};
-pub use write::{WriteError, encode_png, write_file, write_png};
+pub use write::{WriteError, encode_png, write_file, write_file_with, write_png};
 
 pub use crate::image::Picture;

@@ -12,6 +12,7 @@ pub mod ema;
 mod error;
 mod evaluate;
 mod event;
+mod extract;
 mod features;
 mod files;
 mod finder;
@@ -40,6 +41,7 @@ pub use config::{
 pub use error::TrainError;
 pub use evaluate::{evaluate, what_moved};
 pub use event::{Event, Events, Progress, StepReport};
+pub use extract::{Extraction, FeaturePooling};
 pub use features::Precision;
 pub use finder::RateCurve;
 pub use frozen::Timing;

@@ -123,13 +123,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         Some(path) => given(args, &model, path, &mut screen)?,
         None => held_out(args, &model, &mut screen)?,
     };
-    let failed: Vec<Failed> = data
-        .rejected
-        .iter()
-        .filter(|rejected| !rejected.is_quiet())
-        .map(|r| Failed { image: r.path.display().to_string(), error: r.message.clone() })
-        .collect();
-    failed.iter().for_each(|failed| output::complain_of(&failed.error));
+    let failed = Failed::of(data.rejected.iter().filter(|rejected| !rejected.is_quiet()));
     ensure!(!items.is_empty(), "{}: no photos to judge on", path.display());
     let scores = train::evaluate(&model, &data, &items, &mut |progress| screen.judging(progress))?;
     screen.clear();

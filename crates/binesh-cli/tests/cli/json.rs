@@ -69,6 +69,7 @@ fn every_verb_prints_what_is_documented() {
                 sandbox.write("names.txt", b"noon\nnight\n");
                 vec!["evaluate seq.h5 photos --labels names.txt"]
             }
+            "extract" => vec!["extract -m seq.h5 photos nope.png --out f.npz"],
             "completions" => vec!["completions zsh"],
             other => panic!("no line for `{other}`"),
         }

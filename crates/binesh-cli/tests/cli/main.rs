@@ -6,6 +6,7 @@
 mod activations;
 mod bad;
 mod evaluate;
+mod extract;
 mod heatmap;
 mod help;
 mod json;

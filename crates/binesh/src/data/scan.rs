@@ -175,7 +175,7 @@ pub(super) struct Listed {
     pub(super) given: Option<Split>,
 }
 
-fn list_folder(path: &Path, options: &ScanOptions) -> Result<Listing, DataError> {
+pub(super) fn list_folder(path: &Path, options: &ScanOptions) -> Result<Listing, DataError> {
     let (folders, files) = entries(path)?;
     if folders.is_empty() {
         let is_table = |file: &&PathBuf| file.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
@@ -240,7 +240,7 @@ pub(super) fn class_list(
 }
 
 /// What archivers and file servers leave behind beside class folders.
-fn is_junk(name: &str) -> bool {
+pub(super) fn is_junk(name: &str) -> bool {
     ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"].contains(&name)
 }
 
@@ -252,7 +252,7 @@ fn wrapped(path: &Path, classes: &[String]) -> Option<PathBuf> {
 }
 
 /// Folders and other entries of a folder that are not hidden, each in byte order of names.
-fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
+pub(super) fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>), DataError> {
     let io = |source| DataError::Io { path: folder.to_owned(), source };
     let (mut folders, mut files) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(io)? {
@@ -288,13 +288,13 @@ fn walk(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The last part of a path. Bytes that are no UTF-8 are replaced: only labels are made from it, never paths.
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-type Checked = Result<Item, Rejected>;
+pub(super) type Checked = Result<Item, Rejected>;
 
-fn check_all(
+pub(super) fn check_all(
     files: &[Listed],
     options: &ScanOptions,
     events: &mut dyn FnMut(ScanEvent<'_>) -> ControlFlow<()>,

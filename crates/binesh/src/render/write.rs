@@ -1,6 +1,7 @@
 //! Files that appear whole or not at all.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,17 +60,25 @@ pub fn write_png(path: &Path, picture: &Picture) -> Result<(), WriteError> {
 /// Writes a file whole or not at all: into a temporary file beside it, which is then renamed.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |source| WriteError { path: path.to_owned(), source };
+    write_file_with(path, |file| file.write_all(bytes).map_err(failed))
+}
+
+/// Writes a file whole or not at all, with whatever `write` puts into it.
+pub fn write_file_with<E: From<WriteError>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |source| WriteError { path: path.to_owned(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::metadata(folder).map_err(failed)?;
     match std::fs::symlink_metadata(path) {
         // What a link leads to is replaced, not the link.
         Ok(found) if found.is_symlink() && path.exists() => {
-            return write_file(&path.canonicalize().map_err(failed)?, bytes);
+            return write_file_with(&path.canonicalize().map_err(failed)?, write);
         }
         // A device or a pipe cannot be written whole or not at all, and must not be replaced.
         Ok(found) if !found.is_file() && !found.is_dir() && !found.is_symlink() => {
-            let mut file = std::fs::File::options().write(true).open(path).map_err(failed)?;
-            return file.write_all(bytes).map_err(failed);
+            return write(&mut File::options().write(true).open(path).map_err(failed)?);
         }
         _ => {}
     }
@@ -82,7 +91,7 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         .tempfile_in(folder)
         // `tempfile` adds the temporary name to the message, which means nothing to the reader.
         .map_err(|e| failed(e.kind().into()))?;
-    file.write_all(bytes).map_err(failed)?;
+    write(file.as_file_mut())?;
     file.persist(path).map_err(|e| failed(e.error))?;
     Ok(())
 }

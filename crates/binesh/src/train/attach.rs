@@ -101,7 +101,7 @@ fn plan(error: GraphError) -> Error {
 
 /// The value that a new head is put on: the network's output when it is a map, else the last map larger than 1x1 on the
 /// way to it (Keras `include_top=False`), else the last map.
-fn last_map(graph: &Graph, shapes: &[Shape]) -> Option<NodeId> {
+pub(super) fn last_map(graph: &Graph, shapes: &[Shape]) -> Option<NodeId> {
     let mut node = *graph.outputs().first()?;
     let is_map = |id: NodeId| shapes[id.index()].rank() == 4;
     if is_map(node) {

@@ -93,6 +93,12 @@ impl From<binesh_core::PlanError> for TrainError {
     }
 }
 
+impl From<crate::render::WriteError> for TrainError {
+    fn from(error: crate::render::WriteError) -> Self {
+        TrainError::File { path: error.path, source: error.source }
+    }
+}
+
 impl From<binesh_core::InputError> for TrainError {
     fn from(error: binesh_core::InputError) -> Self {
         TrainError::Model(error.into())

@@ -109,6 +109,12 @@ impl Screen {
         self.go_on()
     }
 
+    /// Features are written.
+    pub(crate) fn extracting(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.bar("features", progress.total).set_position(progress.done as u64);
+        self.go_on()
+    }
+
     /// The result is judged.
     pub(crate) fn judging(&mut self, progress: Progress) -> ControlFlow<()> {
         self.bar("judging", progress.total).set_position(progress.done as u64);
