@@ -7,14 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::ops::ControlFlow;
 
-use binesh::data::SplitSpec;
+use binesh::data::{Split, SplitSpec};
 use binesh::train::optimizer::{Adam, Optimizer, RmsProp};
 use binesh::train::{
     BatchNormMode, CHECKPOINT, Config, Event, FineTuningConfig, RunFolder, TrainError, Trained, Unfreeze,
     ViewSource, ViewsConfig, train,
 };
 use setting::*;
-use tempfile::TempDir;
 
 /// Interrupts a run at every event in turn, each time in a folder of its own, and goes on.
 #[track_caller]
@@ -317,7 +316,7 @@ fn numbers_that_run_away_are_found_and_what_was_before_is_saved() {
     assert!(error.hint().unwrap().contains("--fine-tune-lr"));
     let history = fs::read_to_string(run.join("history.csv")).unwrap();
     assert_eq!(history.lines().count(), 1 + 4, "the head's epochs");
-    // The very last step of a stage, which no later loss would show; SGD of one step.
+    // The very last step of a stage, which no later loss would show.
     config.head_stage.epochs = 1;
     config.head_stage.batch = 100;
     config.head_stage.learning_rate = 1e39;
@@ -426,7 +425,7 @@ fn a_photo_that_vanishes_is_named_and_the_run_goes_on_when_it_is_back() {
 }
 
 #[test]
-fn few_photos_two_classes_three_classes_and_gray() {
+fn few_photos_two_classes_three_classes() {
     for (classes, units) in [(vec![5, 5], 1), (vec![5, 6], 1), (vec![5, 5, 9], 3)] {
         let setting = Setting::new(&classes);
         for split in [
@@ -447,6 +446,39 @@ fn few_photos_two_classes_three_classes_and_gray() {
 }
 
 #[test]
+fn parts_that_are_given_are_kept() {
+    let setting = Setting::new(&[6, 7]);
+    let mut table = "path,label\n".to_owned();
+    for (class, count) in [("a", 6), ("b", 7)] {
+        for (part, range) in [("train", 0..4), ("val", 4..5), ("test", 5..count)] {
+            let to = setting.path(&format!("parts/{part}/{class}"));
+            fs::create_dir_all(&to).unwrap();
+            for number in range {
+                let from = setting.path(&format!("photos/{class}/{number}.png"));
+                fs::copy(&from, to.join(format!("{number}.png"))).unwrap();
+                table += &format!("photos/{class}/{number}.png,{class}\n");
+            }
+        }
+    }
+    fs::write(setting.path("photos.csv"), table).unwrap();
+    let config = setting.config();
+    let expected = setting.whole(&config);
+    let Setting { folder, base, .. } = setting;
+    let data = scanned(&folder.path().join("photos.csv"));
+    let listed = Setting { folder, data, base };
+    assert_same("the same photos in a table", &listed.whole(&config), &expected);
+    let Setting { folder, base, .. } = listed;
+    let data = scanned(&folder.path().join("parts"));
+    let parted = Setting { folder, data, base }.whole(&config);
+    let count = |part: Split| parted.splits.iter().filter(|split| **split == part).count();
+    assert_eq!(Split::ALL.map(count), [8, 2, 3]);
+    assert!(
+        parted.history.iter().all(|row| row.val_accuracy.is_some_and(|a| a * 2.0 % 1.0 == 0.0)),
+        "of two"
+    );
+}
+
+#[test]
 fn training_learns_what_can_be_learned() {
     let setting = Setting::new(&[12, 12, 12]);
     let mut config = setting.config();
@@ -456,5 +488,4 @@ fn training_learns_what_can_be_learned() {
     let trained = setting.whole(&config);
     let best = trained.history.iter().filter_map(|row| row.val_accuracy).fold(0.0, f64::max);
     assert!(best > 0.6, "{best}");
-    let _ = TempDir::new();
 }

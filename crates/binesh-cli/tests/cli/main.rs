@@ -15,4 +15,5 @@ mod predict;
 mod run;
 mod sandbox;
 mod summary;
+mod train;
 mod transcript;

@@ -1,0 +1,207 @@
+//! `binesh train`: what survives a kill, Ctrl-C and a full disk, and what it refuses.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+
+use crate::sandbox::{Ran, Sandbox};
+
+/// Both stages, with everything drawn by chance; seconds.
+const TRAIN: &str = "train photos -m seq.h5 --seed 5 --head-epochs 4 --epochs 3 --batch 5 --unfreeze all --force \
+                     --views 2 --mixup 0.2 --patience 3 --optimizer sgd";
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.class_folders("photos");
+    sandbox
+}
+
+/// The model of a run that nothing interrupts.
+fn whole(sandbox: &Sandbox) -> Vec<u8> {
+    sandbox.ok(&format!("{TRAIN} --out whole"));
+    sandbox.bytes("whole/model.keras")
+}
+
+/// Kills the program when it has said so many lines. False if it ended before.
+fn killed(sandbox: &Sandbox, line: &str, lines: usize) -> bool {
+    let mut command = sandbox.command();
+    command.args(line.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ended = said.by_ref().take(lines).count() < lines;
+    // SIGKILL.
+    let _ = child.kill();
+    child.wait().unwrap();
+    !ended
+}
+
+/// Goes on with a run, or begins it anew when it was killed before it had a folder.
+#[track_caller]
+fn go_on(sandbox: &Sandbox, run: &str) {
+    match sandbox.path(run).join("config.toml").exists() {
+        true => sandbox.ok(&format!("train --resume {run}")),
+        false => sandbox.ok(&format!("{TRAIN} --out {run}")),
+    };
+}
+
+#[test]
+fn killed_at_any_line_it_goes_on_to_the_same_model() {
+    let sandbox = sandbox();
+    let expected = whole(&sandbox);
+    let mut interrupted = 0;
+    for lines in 0.. {
+        let run = format!("run{lines}");
+        if !killed(&sandbox, &format!("{TRAIN} --out {run}"), lines) {
+            break;
+        }
+        interrupted += 1;
+        go_on(&sandbox, &run);
+        assert!(sandbox.bytes(format!("{run}/model.keras")) == expected, "killed after {lines} lines");
+    }
+    assert!(interrupted > 8, "{interrupted}");
+    // Again and again, a little later each time.
+    for lines in 1..8 {
+        let line = match sandbox.path("often/config.toml").exists() {
+            true => "train --resume often".to_owned(),
+            false => format!("{TRAIN} --out often"),
+        };
+        killed(&sandbox, &line, lines);
+    }
+    go_on(&sandbox, "often");
+    assert!(sandbox.bytes("often/model.keras") == expected, "killed often");
+    // What has ended stays as it is; its settings make the same run.
+    sandbox.ok("train --resume whole");
+    assert!(sandbox.bytes("whole/model.keras") == expected, "ended");
+    sandbox.ok("train --config whole/config.toml --out again");
+    assert!(sandbox.bytes("again/model.keras") == expected, "of the settings");
+    sandbox.ok("train --config whole/config.toml --out other --seed 6");
+    assert!(sandbox.bytes("other/model.keras") != expected, "another seed");
+    // The report counts every photo and every epoch.
+    let figures: serde_json::Value = serde_json::from_slice(&sandbox.bytes("whole/metrics.json")).unwrap();
+    let classes = figures["data"]["classes"].as_array().unwrap();
+    let photos = |class: &serde_json::Value| {
+        ["train", "validation", "test"].iter().map(|part| class[*part].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(classes.iter().map(photos).collect::<Vec<_>>(), [8, 8]);
+    let history = String::from_utf8(sandbox.bytes("whole/history.csv")).unwrap();
+    assert_eq!(history.lines().count() - 1, figures["history"].as_array().unwrap().len());
+}
+
+/// Sends SIGINT when the program listens to it and has said so many lines; gives what it left.
+#[cfg(target_os = "linux")]
+fn interrupted(sandbox: &Sandbox, line: &str, lines: usize) -> Ran {
+    let mut command = sandbox.command();
+    command.args(line.split_whitespace()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let listens = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+        u64::from_str_radix(&caught, 16).unwrap() & 2 != 0
+    };
+    while !listens() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = String::new();
+    for _ in 0..lines {
+        said.read_line(&mut stderr).unwrap();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    said.read_to_string(&mut stderr).unwrap();
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let code = child.wait().unwrap().code().expect("it ended by itself");
+    Ran { stdout, stderr, code }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_cleanly() {
+    let sandbox = sandbox();
+    let expected = whole(&sandbox);
+    // While photos are looked at, or features are computed: there is nothing yet but the settings.
+    let ran = interrupted(&sandbox, &format!("{TRAIN} --out early"), 0);
+    assert!(ran.code == 1 && ran.stdout.is_empty(), "{ran}");
+    assert!(ran.stderr.contains("note: stopped; `binesh train --resume early` goes on"), "{ran}");
+    sandbox.ok("train --resume early");
+    assert!(sandbox.bytes("early/model.keras") == expected);
+    // In the middle: all finished epochs are saved, however fast they were.
+    let long = "train photos -m seq.h5 --recipe features --head-epochs 1000000 --out long";
+    let ran = interrupted(&sandbox, long, 12);
+    assert!(ran.code == 1 && ran.stderr.contains("--resume long"), "{ran}");
+    let epochs = |text: &str| text.lines().filter(|line| line.starts_with("epoch ")).count();
+    let saved = || String::from_utf8(sandbox.bytes("long/history.csv")).unwrap().lines().count() - 1;
+    let before = saved();
+    assert_eq!(before, epochs(&ran.stderr), "{ran}");
+    let ran = interrupted(&sandbox, "train --resume long", 8);
+    assert!(ran.code == 1 && saved() == before + epochs(&ran.stderr) && saved() > before, "{ran}");
+}
+
+/// A full disk, as a limit on the size of files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_loses_nothing() {
+    let sandbox = sandbox();
+    // A checkpoint that is larger than the limit.
+    let train = format!("{TRAIN} --hidden 2000");
+    sandbox.ok(&format!("{train} --out whole"));
+    let expected = sandbox.bytes("whole/model.keras");
+    assert!(killed(&sandbox, &format!("{train} --out run"), 12));
+    let checkpoint = sandbox.bytes("run/checkpoints/last.safetensors");
+    let limited = |line: &str| {
+        let program = env!("CARGO_BIN_EXE_binesh");
+        // 8 or 16 KB, as the shell counts: enough for the settings.
+        let script = format!("trap '' XFSZ; ulimit -f 16; exec {program} {line}");
+        let mut command = Command::new("sh");
+        let ran = Ran::of(command.args(["-c", &script]).current_dir(sandbox.path("")).stdin(Stdio::null()));
+        assert_eq!(ran.code, 1, "{ran}");
+        let error = ran.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(error.contains("/checkpoints/last.safetensors: File too large"), "{ran}");
+    };
+    limited("train --resume run");
+    assert!(sandbox.bytes("run/checkpoints/last.safetensors") == checkpoint, "the old one is whole");
+    assert_eq!(sandbox.files("run/checkpoints"), ["last.safetensors"], "nothing is left lying about");
+    sandbox.ok("train --resume run");
+    assert!(sandbox.bytes("run/model.keras") == expected);
+    limited(&format!("{train} --out run2"));
+    sandbox.ok("train --resume run2");
+    assert!(sandbox.bytes("run2/model.keras") == expected);
+}
+
+#[test]
+fn the_order_of_steps_is_kept() {
+    let sandbox = sandbox();
+    let line =
+        "train photos -m seq.h5 --head-epochs 2 --lr 0.2 --dropout 0 --epochs 1 --unfreeze all --views 0";
+    let ran = sandbox.run(&format!("{line} --out refused"));
+    assert!(ran.code == 1 && ran.stdout.is_empty(), "{ran}");
+    assert!(ran.stderr.contains("error: the head has not converged: its loss still fell by "), "{ran}");
+    assert!(ran.stderr.contains("hint: ") && ran.stderr.contains("--force"), "{ran}");
+    let ran = sandbox.run(&format!("{line} --out forced --force"));
+    assert_eq!(ran.code, 0, "{ran}");
+    let place = |text: &str| ran.stderr.find(text).unwrap_or_else(|| panic!("no `{text}`: {ran}"));
+    assert!(place("warning: the head has not converged") < place("stage `fine-tuning`"), "{ran}");
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let sandbox = sandbox();
+    whole(&sandbox);
+    for option in ["--seed 6", "--head-epochs 9", "--force", "--out other", "--config whole/config.toml"] {
+        let ran = sandbox.run(&format!("train --resume whole {option}"));
+        assert!(ran.code == 2 && ran.stderr.contains("cannot be used with"), "{option}: {ran}");
+    }
+    let ran = sandbox.fails(&format!("{TRAIN} --out whole"));
+    assert!(ran.error().contains("holds a run already"), "{ran}");
+    let config = String::from_utf8(sandbox.bytes("whole/config.toml")).unwrap();
+    sandbox.write("whole/config.toml", config.replace("seed = 5", "seed = 6").as_bytes());
+    let ran = sandbox.run("train --resume whole");
+    assert!(ran.code == 1 && ran.stderr.contains("other photos, another base or other settings"), "{ran}");
+    sandbox.write("whole/config.toml", config.as_bytes());
+    let whole = sandbox.bytes("whole/checkpoints/last.safetensors");
+    sandbox.write("whole/checkpoints/last.safetensors", &whole[..whole.len() / 2]);
+    let ran = sandbox.run("train --resume whole");
+    assert!(ran.code == 1 && ran.stderr.contains("error: whole/checkpoints/last.safetensors: "), "{ran}");
+    let ran = sandbox.run("train photos -m seq.h5 --lr 1e38 --out nan");
+    assert!(ran.code == 1 && ran.stderr.contains("error: stage `head`, epoch "), "{ran}");
+}
