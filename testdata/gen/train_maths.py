@@ -1,7 +1,7 @@
 """What training computes, number by number: optimizers, clipping, losses, schedules, callbacks.
 
 Two parts into `golden/train_maths`: run with Keras 3 (requirements-keras3.txt) and with torch
-(requirements-torch.txt, `beta` needs SciPy as well); each makes its own files.
+(requirements-torch.txt, and timm 1.0.31 unpacked where Python finds it); each makes its own files.
 
   cases.json       optimizers as this project writes them, with rates, clipping and what is excluded from decay
   optimizers.npz   weights/a weights/b, gradients/a gradients/b [20, ...]; per case CASE/a CASE/b [20, ...] after each
@@ -9,12 +9,15 @@ Two parts into `golden/train_maths`: run with Keras 3 (requirements-keras3.txt) 
   losses.npz       per case logits targets [weights]; value, gradient, and accuracy of Keras's metrics
   schedules.npz    factors per step
   callbacks.json   scripted figures per epoch, and what the callbacks did
-  torch.npz        RMSprop with epsilon beside the root, OneCycleLR
+  averages.npz     moving averages of the weights of the case `adam` after each step
+  beta.npz         quantiles of max(x, 1 - x) for x from Beta(alpha, alpha): alpha, levels, ALPHA
+  torch.npz        RMSprop with epsilon beside the root, OneCycleLR, timm's moving average with warm-up
 """
 
 import json
 import os
 import pathlib
+import warnings
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +25,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import numpy as np
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "golden" / "train_maths"
 STEPS = 20
@@ -232,8 +237,55 @@ def callbacks(keras):
     (OUT / "callbacks.json").write_text(text.replace('{"figures"', '\n{"figures"') + "\n")
 
 
+def averages(keras):
+    arrays, source = {}, problem()
+    for name, momentum in [("default", 0.99), ("half", 0.5)]:
+        variables = [keras.Variable(source[f"weights/{p}"], name=p) for p in "ab"]
+        optimizer = keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=momentum)
+        after = {p: [] for p in "ab"}
+        for step in range(STEPS):
+            optimizer.apply([keras.ops.convert_to_tensor(source[f"gradients/{p}"][step]) for p in "ab"], variables)
+            for p, average in zip("ab", optimizer._model_variables_moving_average):
+                after[p].append(np.array(average))
+        arrays.update({f"{name}/{p}": np.stack(after[p]) for p in "ab"})
+    np.savez_compressed(OUT / "averages.npz", **arrays)
+
+
+def beta():
+    from scipy.stats import beta as distribution
+
+    levels = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95])
+    arrays = {"levels": levels.astype("float32")}
+    for alpha in (0.05, 0.2, 0.4, 1.0, 2.5):
+        # By symmetry max(x, 1 - x) <= q has the probability 2 F(q) - 1.
+        arrays[str(alpha)] = distribution.ppf((1 + levels) / 2, alpha, alpha).astype("float32")
+    np.savez_compressed(OUT / "beta.npz", **arrays)
+
+
+def timm_average(torch, source):
+    """`timm/utils/model_ema.py` alone: the rest of timm needs more packages."""
+    import importlib.util
+
+    folder = pathlib.Path(importlib.util.find_spec("timm").submodule_search_locations[0])
+    spec = importlib.util.spec_from_file_location("model_ema", folder / "utils" / "model_ema.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = torch.nn.Module()
+    model.a = torch.nn.Parameter(torch.tensor(source["weights/a"]))
+    average = module.ModelEmaV3(model, decay=0.8, use_warmup=True)
+    after = []
+    # Weights that wander by the gradients: any sequence would do.
+    for step in range(STEPS):
+        with torch.no_grad():
+            model.a.sub_(0.01 * torch.tensor(source["gradients/a"][step]))
+        average.update(model, step=step + 1)
+        after.append(average.module.a.detach().numpy().copy())
+    return np.stack(after)
+
+
 def torch_part(torch):
     arrays, source = {}, problem()
+    arrays["average/a"] = timm_average(torch, source)
     for name, options in {"keras_2_0": {}, "keras_2_0_momentum_centered": dict(momentum=0.6, centered=True)}.items():
         parameters = [torch.nn.Parameter(torch.tensor(source[f"weights/{p}"])) for p in "ab"]
         optimizer = torch.optim.RMSprop(parameters, lr=0.01, alpha=0.9, eps=1e-8, **options)
@@ -277,6 +329,8 @@ def main():
     losses(keras)
     schedules(keras)
     callbacks(keras)
+    averages(keras)
+    beta()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 
 use binesh::train::clip::{Clip, Gradient, global_norm};
 use binesh::train::early_stopping::{EarlyStopping, EarlyStoppingState};
+use binesh::train::ema::{Ema, EmaConfig};
 use binesh::train::loss::{Batch, Loss, Tally};
+use binesh::train::mixup::{MixUp, Mixture};
 use binesh::train::optimizer::{Optimizer, OptimizerState, RestoreError, RmsProp, Update};
 use binesh::train::plateau::{PlateauState, ReduceOnPlateau};
 use binesh::train::schedule::{Decay, OneCycle, Schedule, Span, Warmup};
 use binesh_formats::Limits;
 use binesh_formats::npy::{NpyArray, Npz};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use serde::Deserialize;
 
 const STEPS: usize = 20;
@@ -404,6 +408,108 @@ fn nan_is_never_the_best() {
     assert!(rule.observe(&mut state, 1, 5.0).best);
     assert!(!rule.observe(&mut state, 2, f64::NAN).best);
     assert!(rule.observe(&mut state, 3, f64::NAN).stop);
+}
+
+#[test]
+fn averages_follow_keras_and_timm() {
+    let (golden, problem) = (npz("averages.npz"), npz("optimizers.npz"));
+    for (name, config) in
+        [("default", EmaConfig::default()), ("half", EmaConfig { momentum: 0.5, ..EmaConfig::default() })]
+    {
+        let mut ema = Ema::new(config, start(&problem).iter().map(|(p, w)| (*p, w.len())));
+        for at in 0..STEPS {
+            // What the optimizer made of the weights is pinned elsewhere: Keras's own trajectory is averaged.
+            ema.update(["a", "b"].map(|p| row(&problem[&format!("adam/{p}")].data, at)));
+            for (p, average) in ema.averages() {
+                let what = format!("{name}/{p}");
+                close(&format!("{what} after step {at}"), average, row(&golden[&what].data, at), TOLERANCE);
+            }
+        }
+    }
+
+    let golden = npz("torch.npz");
+    let mut weights = problem["weights/a"].data.clone();
+    let mut ema = Ema::new(EmaConfig { momentum: 0.8, warmup: true }, [("a", weights.len())]);
+    for at in 0..STEPS {
+        weights.iter_mut().zip(gradient(&problem, "a", at)).for_each(|(w, g)| *w -= 0.01 * g);
+        ema.update([&weights[..]]);
+        let average = ema.averages().next().unwrap().1;
+        close(&format!("timm after step {at}"), average, row(&golden["average/a"].data, at), TOLERANCE);
+    }
+}
+
+#[test]
+fn averages_are_lent_and_restored_to_the_bit() {
+    let mut ema = Ema::new(EmaConfig::default(), [("a", 2), ("b", 1)]);
+    let (mut a, mut b) = (vec![0.1f32, -0.7], vec![3.3f32]);
+    for _ in 0..3 {
+        ema.update([&a[..], &b]);
+        a.iter_mut().chain(&mut b).for_each(|w| *w *= 1.7);
+    }
+    let saved: BTreeMap<String, Vec<f32>> =
+        ema.averages().map(|(name, values)| (name.to_owned(), values.to_vec())).collect();
+    let mut restored = Ema::new(EmaConfig::default(), [("a", 2), ("b", 1)]);
+    restored.restore(ema.updates(), |name| saved.get(name).cloned()).unwrap();
+    assert_eq!(restored, ema);
+    let weights = a.clone();
+    ema.swap(0, &mut a);
+    assert_eq!(a, saved["a"]);
+    ema.swap(0, &mut a);
+    assert_eq!((a, &ema), (weights, &restored));
+    let missing = restored.restore(9, |name| (name == "a").then(|| vec![0.0; 2]));
+    assert_eq!(missing, Err(RestoreError::Missing { name: "b".into() }));
+    assert_eq!(restored, ema, "a failed restore changes nothing");
+}
+
+/// SciPy's quantiles of the larger share; 4 standard deviations of an empirical distribution function of that many
+/// draws are .014 at most.
+#[test]
+fn mixing_shares_are_from_the_beta_distribution() {
+    const DRAWS: usize = 20_000;
+    let golden = npz("beta.npz");
+    for (alpha, quantiles) in golden.iter().filter(|(name, _)| *name != "levels") {
+        let mixup = MixUp { alpha: alpha.parse().unwrap() };
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let shares: Vec<f32> = (0..DRAWS).map(|_| mixup.draw(1, &mut rng).own).collect();
+        for (&level, &quantile) in golden["levels"].data.iter().zip(&quantiles.data) {
+            // Near 1 a small alpha's quantiles are 1 in single precision, and `<=` would count all.
+            if quantile < 0.999_99 {
+                let below = shares.iter().filter(|&&share| share <= quantile).count() as f32 / DRAWS as f32;
+                assert!(
+                    (below - level).abs() < 0.014,
+                    "alpha {alpha}: {below} below {quantile} and not {level}"
+                );
+            }
+        }
+        assert!(shares.iter().all(|share| (0.5..=1.0).contains(share)), "alpha {alpha}");
+    }
+}
+
+#[test]
+fn batches_are_mixed_by_a_permutation() {
+    let mixture = Mixture { own: 0.75, partners: vec![2, 1, 0] };
+    let inputs = [0., 4., 8., 12., 16., 20.];
+    assert_eq!(mixture.apply(&inputs), [4., 8., 8., 12., 12., 16.]);
+    let targets = Loss::CategoricalCrossEntropy.targets(&[0, 1, 1], 2);
+    assert_eq!(mixture.apply(&targets), [0.75, 0.25, 0., 1., 0.25, 0.75]);
+
+    let mixup = MixUp { alpha: 0.4 };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut moved = [0; 4];
+    for _ in 0..4000 {
+        let mut partners = mixup.draw(4, &mut rng).partners;
+        moved[partners[0]] += 1;
+        partners.sort();
+        assert_eq!(partners, [0, 1, 2, 3]);
+    }
+    // 1000 each if every permutation is as likely; the standard deviation is 27.
+    assert!(moved.iter().all(|&n| (890..1110).contains(&n)), "{moved:?}");
+    let draw = || mixup.draw(8, &mut ChaCha8Rng::seed_from_u64(7));
+    assert_eq!(draw(), draw());
+}
+
+fn row(all: &[f32], step: usize) -> &[f32] {
+    all.chunks(all.len() / STEPS).nth(step).unwrap()
 }
 
 fn close(what: &str, got: &[f32], want: &[f32], tolerance: f32) {
