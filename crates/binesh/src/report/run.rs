@@ -206,7 +206,13 @@ impl Ended<'_> {
                 heatmap,
             });
         }
-        Ok(Evaluation { split: split.name().to_owned(), metrics: scores.metrics(), mistakes })
+        let folds = matches!(config.data.split, SplitSpec::Fold { .. });
+        Ok(Evaluation {
+            split: split.name().to_owned(),
+            metrics: scores.metrics(),
+            chose_epoch: split == Split::Validation && !folds,
+            mistakes,
+        })
     }
 }
 

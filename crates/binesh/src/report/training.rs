@@ -142,6 +142,8 @@ pub struct Evaluation {
     /// The figures; classes in the order of [`DataFacts::classes`].
     #[serde(flatten)]
     pub metrics: Metrics,
+    /// These pictures also chose the epoch whose weights were kept: on others the result may be a little worse.
+    pub chose_epoch: bool,
     /// The surest mistakes, surest first.
     pub mistakes: Vec<MistakePicture>,
 }

@@ -192,7 +192,7 @@ fn evaluation(pictures: Pictures) -> Evaluation {
         }
     };
     let mistakes = scores.mistakes(12).into_iter().map(mistake).collect();
-    Evaluation { split: "validation".into(), metrics: scores.metrics(), mistakes }
+    Evaluation { split: "validation".into(), metrics: scores.metrics(), chose_epoch: true, mistakes }
 }
 
 fn probe() -> LinearProbe {

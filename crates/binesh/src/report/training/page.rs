@@ -143,6 +143,9 @@ fn verdict(report: &TrainingReport, evaluation: &Evaluation) -> String {
 /// What the user should know besides; HTML.
 fn remarks(report: &TrainingReport, evaluation: &Evaluation) -> String {
     let mut text = String::new();
+    if evaluation.chose_epoch {
+        text += "These pictures also chose the epoch that was kept, so on others expect a little less. ";
+    }
     if let Some(&(truth, predicted, count)) = quality::confusions(evaluation).first() {
         let support = evaluation.metrics.per_class[truth].support;
         let class = |k| name(&quality::class(report, k));
