@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use binesh::Model;
 use binesh::data::{self, DataError, Dataset, ScanOptions};
 use binesh::formats::LoadCx;
 use binesh::render::write_file;
@@ -15,6 +14,7 @@ use binesh::report::rates;
 use binesh::report::run::Ended;
 use binesh::report::training::TrainingReport;
 use binesh::train::{self, Config, RunFolder, TrainError, Trained};
+use binesh::{Model, PreprocessingSource};
 use serde::Serialize;
 
 use crate::args::{Common, model_file, read_file};
@@ -204,8 +204,8 @@ fn text(document: &Document) -> String {
         }
         _ => String::new(),
     };
-    let Document { model, report, seconds, .. } = document;
-    format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {model} PHOTO` uses the model\n")
+    let Document { run, model, report, seconds, .. } = document;
+    format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {run} PHOTO` uses the model\n")
 }
 
 /// The most memory that this process had, where the system says.
@@ -275,8 +275,13 @@ fn base(config: &Config, common: &Common) -> Result<Model> {
             output::waiting(&format!("loading {}", path.display()), open)?.0
         }
     };
-    if let Some(preprocess) = &config.base.preprocess {
-        model.set_preprocess(preprocess.clone());
+    if config.base.preprocess.is_none()
+        && model.preprocessing().is_some_and(|known| known.source == PreprocessingSource::Assumed)
+    {
+        output::warn(
+            "the model file does not say how pictures are scaled; x / 255 is assumed (else `[base.preprocess]` in the settings)",
+        );
     }
+    config.base.prepare(&mut model);
     Ok(model)
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::data::SplitSpec;
-use crate::data::augment::Augment;
+use crate::data::augment::{Augment, Crop};
+use crate::image::{Fit, Preprocess};
+use crate::model::Model;
 use crate::train::attach::{HeadConfig, Pooling};
 use crate::train::clip::Clip;
 use crate::train::early_stopping::EarlyStopping;
@@ -67,7 +69,22 @@ pub struct BaseConfig {
     pub weights: Option<PathBuf>,
     /// How photos become the base's input, where it is not as the file says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub preprocess: Option<crate::image::Preprocess>,
+    pub preprocess: Option<Preprocess>,
+    /// How they are brought to the input's proportions, where it is not as the file, or `preprocess`, says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+}
+
+impl BaseConfig {
+    /// Photos become the model's input as these settings say. What is trained on it keeps that.
+    pub fn prepare(&self, model: &mut Model) {
+        let known = model.preprocessing().map(|known| known.preprocess.clone());
+        let said = self.preprocess.is_some() || self.fit.is_some();
+        if let (true, Some(preprocess)) = (said, self.preprocess.clone().or(known)) {
+            let fit = self.fit.unwrap_or(preprocess.fit);
+            model.set_preprocess(Preprocess { fit, ..preprocess });
+        }
+    }
 }
 
 /// What the network sees of a training photo.
@@ -234,15 +251,17 @@ impl Config {
             epochs: 60,
             batch: 32,
             learning_rate: 3e-3,
-            label_smoothing: 0.05,
+            label_smoothing: 0.1,
             ..StageConfig::default()
         };
+        let flipped = Augment { horizontal_flip: 0.5, ..Augment::none() };
         let config = Config {
             seed,
             data,
-            base: BaseConfig::default(),
+            // The whole photo, also where the base cut out its middle.
+            base: BaseConfig { fit: Some(Fit::Stretch), ..BaseConfig::default() },
             head: HeadConfig::default(),
-            views: ViewsConfig { source: ViewSource::Kept(4), augment: Augment::standard() },
+            views: ViewsConfig { source: ViewSource::Kept(2), augment: flipped.clone() },
             cache: CacheConfig::default(),
             head_stage,
             fine_tuning: None,
@@ -253,24 +272,27 @@ impl Config {
             batch_norm: BatchNormMode::Frozen,
             force: false,
             stage: StageConfig {
-                epochs: 12,
+                epochs: 8,
                 batch: 16,
-                learning_rate: 2e-4,
+                learning_rate: 4e-4,
                 schedule: Schedule {
                     warmup: Some(crate::train::schedule::Warmup { epochs: 1.0, from: 0.1 }),
                     ..Schedule::from(Decay::Cosine { floor: 0.0 })
                 },
-                label_smoothing: 0.05,
+                label_smoothing: 0.1,
+                ema: Some(EmaConfig { momentum: 0.98, warmup: true }),
                 ..StageConfig::default()
             },
         };
+        let cropped = Augment { crop: Some(Crop { area: [0.75, 1.0], aspect: [0.85, 1.18] }), ..flipped };
+        let views = ViewsConfig { source: ViewSource::Kept(4), augment: cropped };
         match recipe {
             Recipe::Features => config,
-            Recipe::Default => Config { fine_tuning: Some(fine_tuning), ..config },
+            Recipe::Default => Config { views, fine_tuning: Some(fine_tuning), ..config },
             Recipe::NoWarmup => {
                 let head_stage = StageConfig { epochs: 0, ..config.head_stage };
                 let fine_tuning = FineTuningConfig { force: true, ..fine_tuning };
-                Config { head_stage, fine_tuning: Some(fine_tuning), ..config }
+                Config { views, head_stage, fine_tuning: Some(fine_tuning), ..config }
             }
             Recipe::Book => config.book(),
         }
@@ -289,7 +311,8 @@ impl Config {
         Config { head_stage, fine_tuning, ..self.clone() }
     }
 
-    /// SEMANTICS D.1, recipes 5.3 B and C, on Keras 2.0.8.
+    /// Chollet, *Deep Learning with Python*, first edition, 5.3: the notebook's end-to-end recipe on Keras 2.0.8, where
+    /// VGG16 gets `x / 255` and not its own scaling, and block 5, the last one, is unfrozen.
     fn book(self) -> Config {
         let stage = |epochs, learning_rate| StageConfig {
             epochs,
@@ -300,11 +323,13 @@ impl Config {
             ..StageConfig::default()
         };
         Config {
+            base: BaseConfig { preprocess: Some(Preprocess::book(150, 150)), ..BaseConfig::default() },
             head: HeadConfig { pooling: Pooling::Flatten, hidden: 256, dropout: 0.0 },
             views: ViewsConfig { source: ViewSource::Live, augment: Augment::book() },
             head_stage: stage(30, 2e-5),
             fine_tuning: Some(FineTuningConfig {
-                unfreeze: Unfreeze::Auto,
+                // The fewest whole blocks: one.
+                unfreeze: Unfreeze::Percent(0.0),
                 rate_decay: 1.0,
                 batch_norm: BatchNormMode::Frozen,
                 force: true,

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use binesh_core::{NodeId, Runtime};
+use binesh_core::{NodeId, Runtime, View};
 use binesh_formats::Network;
 
 use crate::data::Dataset;
@@ -33,6 +33,7 @@ pub fn evaluate(
     eye.decode = DecodeOptions::default();
     values(network, runtime, eye, &[head.output], items, events, |_, outputs| {
         outputs
+            .data()
             .chunks_exact(head.units)
             .for_each(|outputs| probabilities.extend(head.probabilities(outputs)));
     })?;
@@ -67,7 +68,7 @@ pub fn what_moved(
         let preprocess = network.meta.preprocess.clone().expect("a network that was trained has it");
         let eye = Eye::new(data, preprocess, Augment::none(), 0);
         let go_on = &mut |_| ControlFlow::Continue(());
-        values_of(network, runtime, eye, &outputs, &items, go_on, |at, value| {
+        values(network, runtime, eye, &outputs, &items, go_on, |at, value| {
             rows[at].extend(averaged(value));
         })?;
         Ok(rows)
@@ -91,6 +92,7 @@ pub fn what_moved(
     Ok(trained.blocks.iter().enumerate().map(moved).collect())
 }
 
+/// Runs photos through a network, in order.
 fn values(
     network: &Network,
     runtime: &Runtime,
@@ -98,20 +100,7 @@ fn values(
     want: &[NodeId],
     items: &[usize],
     events: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    mut take: impl FnMut(usize, &[f32]),
-) -> Result<(), TrainError> {
-    values_of(network, runtime, eye, want, items, events, |at, value| take(at, value.data()))
-}
-
-/// Runs photos through a network, in order.
-fn values_of(
-    network: &Network,
-    runtime: &Runtime,
-    eye: Eye,
-    want: &[NodeId],
-    items: &[usize],
-    events: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    mut take: impl FnMut(usize, binesh_core::View<'_>),
+    mut take: impl FnMut(usize, View<'_>),
 ) -> Result<(), TrainError> {
     let mut frozen =
         Frozen::new(&network.graph, &Arc::new(network.params.clone()), runtime, eye, want.to_vec());
