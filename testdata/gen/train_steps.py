@@ -11,14 +11,17 @@ labels are fixed: batch n is made of pictures 8n to 8n + 7, and after the third 
   model.keras   before the first step
   steps.npz     pictures (bytes; the network sees x / 127.5 - 1), labels
                 per case OPTIMIZER_PART: CASE/losses, CASE/weight/PATH after the last step
-  steps.json    versions; per case optimizer, rate, the weights that train, and `noise`: how far the weights of Keras in
-                float64 end from these, relative to the largest magnitude of each array; `noise_of_movement`: the same
-                relative to its largest movement
+  steps.json    versions; per case optimizer, rate, the weights that train, and `noise`: how far Keras in float32 ends
+                from these, relative to the largest magnitude of each array; `noise_of_movement`: the same relative to
+                its largest movement
+
+Losses and weights are those of Keras in float64 on these float32 weights and pictures: float32's own ends depend on the
+order in which a machine adds.
 
 A value that rounding moves across the kink of a ReLU changes its channel's gradient by percents. In twenty steps of
 tens of thousands of values that happens easily, to Keras in float32 as to anybody, and then the ends say
 nothing about formulas. So the small problems are the first ones in which Keras in float32 and in float64 end alike. The
-large ones are as they come, and `noise` says what can be asked of them.
+large ones are as they come, and `noise` says what can be asked of float32 on them.
 """
 
 import json
@@ -139,17 +142,17 @@ def train(model, kind, rate, x, y):
 
 
 def in_float64(weights, make_base, side, first, kind, rate, x, y):
-    """The same training with float64 weights and arithmetic: the weights it ends with."""
+    """The same training with float64 weights and arithmetic: the weights it ends with, and losses."""
     keras.backend.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     model = with_head(make_base(side), side)
     model.set_weights([w.astype("float64") for w in weights])
     freeze(model.layers[1], first)
-    ends, _ = train(model, kind, rate, x.astype("float64"), y.astype("float64"))
+    ends, losses = train(model, kind, rate, x.astype("float64"), y.astype("float64"))
     keras.backend.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
     assert all(w.dtype == "float64" for w in ends.values())
-    return ends
+    return ends, losses
 
 
 def relative(a, b, size):
@@ -180,10 +183,10 @@ def attempt(name, spec, number):
             case = f"{kind}_{part}"
             model.set_weights(start)
             freeze(base, layer)
-            weights, losses = train(model, kind, rate, x, y)
-            exact = in_float64(start, make_base, side, layer, kind, rate, x, y)
+            weights, _ = train(model, kind, rate, x, y)
+            exact, losses = in_float64(start, make_base, side, layer, kind, rate, x, y)
             arrays[f"{case}/losses"] = np.array(losses, "float32")
-            arrays.update({f"{case}/weight/{path}": value for path, value in weights.items()})
+            arrays.update({f"{case}/weight/{path}": value.astype("float32") for path, value in exact.items()})
             ends = [(value, exact[path], begin[path]) for path, value in weights.items()]
             noise = max(relative(a, b, a) for a, b, _ in ends)
             of_movement = max(relative(a, b, a - c) for a, b, c in ends)

@@ -114,7 +114,7 @@ pub enum ViewSource {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
-    /// What may be held in memory. Features that need more are kept in half precision, then in a file.
+    /// What all kept features may hold in memory. Those that need more are kept in half precision, then in a file.
     pub memory_mb: u64,
     /// Features are left here for later runs; nowhere when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]

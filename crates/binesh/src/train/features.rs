@@ -42,13 +42,24 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The best that the budget allows. Depends on sizes alone, so that equal runs do equal things.
-    pub fn within(memory_bytes: u64, values: u64) -> Precision {
-        match () {
-            () if values.saturating_mul(4) <= memory_bytes => Precision::Single,
-            () if values.saturating_mul(2) <= memory_bytes => Precision::Half,
-            () => Precision::File,
+    /// The best that a budget allows for tables of these many values together; small ones are served first. Depends on
+    /// sizes alone, so that equal runs do equal things.
+    pub fn within(memory_bytes: u64, tables: &[u64]) -> Vec<Precision> {
+        let mut order: Vec<usize> = (0..tables.len()).collect();
+        order.sort_by_key(|&table| tables[table]);
+        let mut left = memory_bytes;
+        let mut chosen = vec![Precision::File; tables.len()];
+        for table in order {
+            for (precision, bytes) in [(Precision::Single, 4), (Precision::Half, 2)] {
+                let bytes = tables[table].saturating_mul(bytes);
+                if bytes <= left {
+                    chosen[table] = precision;
+                    left -= bytes;
+                    break;
+                }
+            }
         }
+        chosen
     }
 }
 
@@ -323,8 +334,12 @@ mod tests {
 
     #[test]
     fn the_budget_decides() {
-        assert_eq!(Precision::within(4000, 1000), Precision::Single);
-        assert_eq!(Precision::within(3999, 1000), Precision::Half);
-        assert_eq!(Precision::within(1999, 1000), Precision::File);
+        use Precision::{File, Half, Single};
+        assert_eq!(Precision::within(4000, &[1000]), [Single]);
+        assert_eq!(Precision::within(3999, &[1000]), [Half]);
+        assert_eq!(Precision::within(1999, &[1000]), [File]);
+        assert_eq!(Precision::within(4400, &[1000, 100]), [Single, Single]);
+        assert_eq!(Precision::within(4399, &[1000, 100]), [Half, Single]);
+        assert_eq!(Precision::within(2399, &[1000, 100]), [File, Single]);
     }
 }

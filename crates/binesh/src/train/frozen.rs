@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use binesh_core::{Grads, Graph, NodeId, Op, Params, Plan, PlanSpec, Runtime, Session, Shape, View};
@@ -11,7 +11,6 @@ use sha2::{Digest, Sha256};
 use crate::data::augment::Augment;
 use crate::data::{Dataset, Reader, ReaderOptions};
 use crate::image::{DecodeOptions, ImageError, Interpolation, Preprocess};
-use crate::train::config::CacheConfig;
 use crate::train::error::TrainError;
 use crate::train::event::{Event, Events, Progress};
 use crate::train::features::{Features, Precision, Writer};
@@ -173,17 +172,16 @@ impl Frozen {
     pub(crate) fn features(
         &mut self,
         shown: &[Shown],
-        cache: &CacheConfig,
+        precisions: Vec<Precision>,
+        folder: Option<&Path>,
         events: &mut Events<'_>,
     ) -> Result<(Vec<Features>, Timing), TrainError> {
         let mut found: Vec<Option<Features>> = Vec::new();
         let mut writers = Vec::new();
-        for node in self.want.clone() {
+        for (node, precision) in self.want.clone().into_iter().zip(precisions) {
             let row: usize = self.row(node)?.iter().product();
-            let values = (row as u64).saturating_mul(shown.len() as u64);
-            let precision = Precision::within(cache.memory_mb << 20, values);
             let key = self.key(node, shown);
-            let path = cache.folder.as_ref().map(|folder| folder.join(format!("{}.features", &key[..32])));
+            let path = folder.map(|folder| folder.join(format!("{}.features", &key[..32])));
             let old = path.as_ref().and_then(|path| Features::open(path, &key, precision, row, shown.len()));
             if old.is_none() {
                 writers.push((node, Writer::new(path.as_deref(), &key, precision, row, shown.len())?));

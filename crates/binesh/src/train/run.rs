@@ -19,6 +19,7 @@ use crate::train::checkpoint::{Checkpoint, Progress};
 use crate::train::config::{Config, FineTuningConfig, StageConfig, Unfreeze, ViewSource};
 use crate::train::error::TrainError;
 use crate::train::event::{Event, Events};
+use crate::train::features::Precision;
 use crate::train::files;
 use crate::train::finder::{self, RateCurve};
 use crate::train::fit::{Examples, Fit, Keeper, tell};
@@ -388,13 +389,14 @@ impl<'a> Run<'a> {
             Step::Trained => [false, false],
         };
         let boundaries = [Some(head.boundary), fine.map(|spec| spec.boundary)];
-        let mut want: Vec<NodeId> = boundaries
-            .iter()
-            .zip(needed)
-            .filter(|(_, needed)| *needed)
-            .filter_map(|(node, _)| *node)
-            .collect();
-        want.dedup();
+        let wanted = |needed: [bool; 2]| {
+            let nodes =
+                boundaries.iter().zip(needed).filter(|(_, needed)| *needed).filter_map(|(node, _)| *node);
+            let mut nodes: Vec<NodeId> = nodes.collect();
+            nodes.dedup();
+            nodes
+        };
+        let want = wanted(needed);
         if want.is_empty() {
             return Ok(([None, None], Timing::default()));
         }
@@ -409,7 +411,17 @@ impl<'a> Run<'a> {
         };
         let shown: Vec<Shown> = Source::shown(&self.examples.train, &self.examples.validation, &of(want[0]));
         let mut frozen = self.frozen(augment.clone(), want.clone());
-        let (features, timing) = frozen.features(&shown, &self.config.cache, events)?;
+        // Both tables count, also where only one is needed yet: a resumed run must keep its own as the first did.
+        let both = wanted([true, true]);
+        let sizes = both
+            .iter()
+            .map(|&node| Ok(frozen.row(node)?.iter().product::<usize>() as u64 * shown.len() as u64));
+        let sizes = sizes.collect::<Result<Vec<u64>, TrainError>>()?;
+        let cache = &self.config.cache;
+        let precisions = Precision::within(cache.memory_mb.saturating_mul(1 << 20), &sizes);
+        let precisions =
+            both.iter().zip(precisions).filter(|(node, _)| want.contains(node)).map(|(_, p)| p).collect();
+        let (features, timing) = frozen.features(&shown, precisions, cache.folder.as_deref(), events)?;
         let features: Vec<_> = features.into_iter().map(Arc::new).collect();
         let mut sources = [None, None];
         for (stage, (boundary, needed)) in boundaries.iter().zip(needed).enumerate() {
