@@ -56,6 +56,10 @@ pub(crate) struct Args {
     #[arg(long)]
     find_lr: bool,
 
+    /// Unfreeze even if the head has not converged; with --resume, too
+    #[arg(long, help_heading = "Fine-tuning")]
+    force: bool,
+
     #[command(flatten)]
     settings: Settings,
 }
@@ -93,7 +97,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     let settings = toml::to_string(&config).context("cannot write the settings")?;
     let write_settings = || {
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
-        if !folder.resume {
+        if !folder.resume || args.force {
             write_file(&path.join("config.toml"), settings.as_bytes())?;
         }
         Ok::<(), anyhow::Error>(())
@@ -218,7 +222,8 @@ fn peak_memory() -> Option<u64> {
 /// The settings, and the folder they are for.
 fn prepare(args: &Args) -> Result<(Config, RunFolder)> {
     if let Some(run) = &args.resume {
-        let config = read_config(&run.join("config.toml"))?;
+        let mut config = read_config(&run.join("config.toml"))?;
+        force(&mut config, args.force)?;
         return Ok((config, RunFolder { path: Some(run.clone()), resume: true }));
     }
     let mut config = match &args.config {
@@ -232,6 +237,7 @@ fn prepare(args: &Args) -> Result<(Config, RunFolder)> {
         config.data.path.clone_from(photos);
     }
     args.settings.apply(&mut config)?;
+    force(&mut config, args.force)?;
     let path = match &args.out {
         Some(path) => {
             ensure!(
@@ -247,6 +253,14 @@ fn prepare(args: &Args) -> Result<(Config, RunFolder)> {
             .expect("numbers do not run out"),
     };
     Ok((config, RunFolder { path: Some(path), resume: false }))
+}
+
+fn force(config: &mut Config, force: bool) -> Result<()> {
+    match &mut config.fine_tuning {
+        Some(fine) => fine.force |= force,
+        None => ensure!(!force, "without fine-tuning there is nothing to force"),
+    }
+    Ok(())
 }
 
 pub(crate) fn read_config(path: &Path) -> Result<Config> {

@@ -181,13 +181,21 @@ fn the_order_of_steps_is_kept() {
     assert_eq!(ran.code, 0, "{ran}");
     let place = |text: &str| ran.stderr.find(text).unwrap_or_else(|| panic!("no `{text}`: {ran}"));
     assert!(place("warning: the head has not converged") < place("stage `fine-tuning`"), "{ran}");
+    // The refused run was not in vain.
+    sandbox.fails("train --resume refused");
+    let ran = sandbox.run("train --resume refused --force");
+    assert_eq!(ran.code, 0, "{ran}");
+    for file in ["model.keras", "config.toml"] {
+        let of = |run: &str| sandbox.bytes(format!("{run}/{file}"));
+        assert!(of("refused") == of("forced"), "{file}");
+    }
 }
 
 #[test]
 fn what_does_not_go_together_is_refused() {
     let sandbox = sandbox();
     whole(&sandbox);
-    for option in ["--seed 6", "--head-epochs 9", "--force", "--out other", "--config whole/config.toml"] {
+    for option in ["--seed 6", "--head-epochs 9", "--out other", "--config whole/config.toml"] {
         let ran = sandbox.run(&format!("train --resume whole {option}"));
         assert!(ran.code == 2 && ran.stderr.contains("cannot be used with"), "{option}: {ran}");
     }

@@ -452,6 +452,10 @@ fn identity(config: &Config, data: &Dataset, splits: &[Split], attached: &Attach
     settings.data.path = PathBuf::new();
     settings.base = Default::default();
     settings.cache.folder = None;
+    // Nor does permission to take the next step.
+    if let Some(fine) = &mut settings.fine_tuning {
+        fine.force = false;
+    }
     hash.update(serde_json::to_vec(&settings).expect("settings are JSON"));
     for (item, split) in data.items.iter().zip(splits) {
         hash.update(item.content);

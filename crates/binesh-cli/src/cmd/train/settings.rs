@@ -6,7 +6,9 @@ use anyhow::{Result, bail};
 use binesh::data::SplitSpec;
 use binesh::data::augment::Augment;
 use binesh::train::attach::Pooling;
+use binesh::train::clip::Clip;
 use binesh::train::early_stopping::EarlyStopping;
+use binesh::train::ema::EmaConfig;
 use binesh::train::optimizer::{Adam, AdamW, Optimizer, RmsProp, Sgd};
 use binesh::train::schedule::{Decay, OneCycle, Schedule};
 use binesh::train::{BatchNormMode, Config, FineTuningConfig, Recipe, StageConfig, Unfreeze, ViewSource};
@@ -90,10 +92,6 @@ pub(crate) struct Settings {
     #[arg(long, help_heading = "Fine-tuning")]
     train_bn: bool,
 
-    /// Unfreeze even if the head has not converged
-    #[arg(long, help_heading = "Fine-tuning")]
-    force: bool,
-
     /// Epochs of the head
     #[arg(long, help_heading = "Training", value_name = "N")]
     head_epochs: Option<usize>,
@@ -129,6 +127,14 @@ pub(crate) struct Settings {
     /// MixUp's alpha; 0 for none
     #[arg(long, help_heading = "Training", value_name = "ALPHA", value_parser = rate)]
     mixup: Option<f64>,
+
+    /// Gradients are shrunk so that all together have at most this L2 norm; 0 for none
+    #[arg(long, help_heading = "Training", value_name = "NORM", value_parser = rate)]
+    clip: Option<f64>,
+
+    /// Momentum of a moving average of the weights, which is the result; 0 for none
+    #[arg(long, help_heading = "Training", value_name = "MOMENTUM", value_parser = share)]
+    ema: Option<f64>,
 
     /// Leave features here for later runs
     #[arg(long, help_heading = "Features", value_name = "FOLDER")]
@@ -235,11 +241,10 @@ impl Settings {
             set(&mut fine.stage.epochs, self.epochs);
             set(&mut fine.stage.learning_rate, self.fine_tune_lr);
             set(&mut fine.rate_decay, self.rate_decay);
-            fine.force |= self.force;
             if self.train_bn {
                 fine.batch_norm = BatchNormMode::Train;
             }
-        } else if self.epochs.is_some() || self.fine_tune_lr.is_some() || self.train_bn || self.force {
+        } else if self.epochs.is_some() || self.fine_tune_lr.is_some() || self.train_bn {
             bail!("without fine-tuning there is nothing to set for it");
         }
         if self.cache.is_some() {
@@ -308,6 +313,12 @@ impl Settings {
     /// What holds for both stages.
     fn stage(&self, stage: &mut StageConfig) -> Result<()> {
         set(&mut stage.batch, self.batch);
+        if let Some(norm) = self.clip {
+            stage.clip = (norm > 0.0).then_some(Clip::GlobalNorm(norm as f32));
+        }
+        if let Some(momentum) = self.ema {
+            stage.ema = (momentum > 0.0).then_some(EmaConfig { momentum, warmup: true });
+        }
         if let Some(name) = self.optimizer {
             stage.optimizer = match name {
                 OptimizerName::Adam => Optimizer::Adam(Adam::default()),
