@@ -13,7 +13,7 @@ labels are fixed: batch n is made of pictures 8n to 8n + 7, and after the third 
                 per case OPTIMIZER_PART: CASE/losses, CASE/weight/PATH after the last step
   steps.json    versions; per case optimizer, rate, the weights that train, and `noise`: how far Keras in float32 ends
                 from these, relative to the largest magnitude of each array; `noise_of_movement`: the same relative to
-                its largest movement
+                its largest movement; `conditioned`: whether ends can be compared
 
 Losses and weights are those of Keras in float64 on these float32 weights and pictures: float32's own ends depend on the
 order in which a machine adds.
@@ -21,7 +21,7 @@ order in which a machine adds.
 A value that rounding moves across the kink of a ReLU changes its channel's gradient by percents. In twenty steps of
 tens of thousands of values that happens easily, to Keras in float32 as to anybody, and then the ends say
 nothing about formulas. So the small problems are the first ones in which Keras in float32 and in float64 end alike. The
-large ones are as they come, and `noise` says what can be asked of float32 on them.
+large ones are as they come: with one value at a kink, the last block's ends say nothing, which `conditioned` tells.
 """
 
 import json
@@ -194,7 +194,7 @@ def attempt(name, spec, number):
             noise = max(relative(a, b, a) for a, b, _ in ends)
             of_movement = max(relative(a, b, a - c) for a, b, c in ends)
             cases[case] = dict(optimizer=kind, rate=rate, trainable=sorted(weights), noise=noise,
-                               noise_of_movement=of_movement)
+                               noise_of_movement=of_movement, conditioned=name in SMALL or layer is None)
             moved = max(relative(a, c, a) for a, _, c in ends)
             print(f"{name}/{number} {case}: loss {losses[0]:.3f} to {losses[-1]:.3f}, moved {moved:.1e}; "
                   f"float32 is {noise:.1e} from float64, {of_movement:.1e} of the movement", flush=True)
