@@ -1,14 +1,19 @@
 //! Dense `f32` arrays: one that owns its values, and two that borrow them.
 
+use std::sync::Arc;
+
 use binesh_kernels::{Cx, Isa, Threads, layout};
 
 use crate::shape::{Shape, ShapeError};
 
 /// Dense f32, contiguous, row-major (the last axis is adjacent in memory). No strides, no dtype, no device.
+///
+/// A clone shares the values until one of the two is written: a network under training, its base, its best epoch and its
+/// checkpoint hold once what is the same in all of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Shape,
-    data: Vec<f32>,
+    data: Arc<Vec<f32>>,
 }
 
 impl Tensor {
@@ -22,19 +27,19 @@ impl Tensor {
                 data.len()
             )));
         }
-        Ok(Tensor { shape, data })
+        Ok(Tensor { shape, data: Arc::new(data) })
     }
 
     /// All zeros.
     pub fn zeros(shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
         let data = vec![0.0; shape.len()];
-        Tensor { shape, data }
+        Tensor { shape, data: Arc::new(data) }
     }
 
     /// Shape `[]`, one value.
     pub fn scalar(value: f32) -> Tensor {
-        Tensor { shape: Shape::default(), data: vec![value] }
+        Tensor { shape: Shape::default(), data: Arc::new(vec![value]) }
     }
 
     /// The extents.
@@ -47,14 +52,14 @@ impl Tensor {
         &self.data
     }
 
-    /// The values, row-major, for writing.
+    /// The values, row-major, for writing. Copies them first when a clone shares them.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        &mut self.data
+        Arc::make_mut(&mut self.data).as_mut_slice()
     }
 
-    /// Gives the values up.
+    /// Gives the values up. Copies them when a clone shares them.
     pub fn into_data(self) -> Vec<f32> {
-        self.data
+        Arc::unwrap_or_clone(self.data)
     }
 
     /// A copy whose axis `i` is this tensor's axis `axes[i]`.
@@ -67,7 +72,7 @@ impl Tensor {
         let dims: Vec<usize> = axes.iter().map(|&axis| self.shape.dims()[axis]).collect();
         let mut data = vec![0.0; self.data.len()];
         layout::permute(cx, &self.data, self.shape.dims(), axes, &mut data);
-        Tensor { shape: dims.into(), data }
+        Tensor { shape: dims.into(), data: Arc::new(data) }
     }
 
     /// Borrows the whole tensor.
@@ -103,7 +108,7 @@ impl<'a> View<'a> {
 
     /// A copy that owns its values.
     pub fn to_tensor(&self) -> Tensor {
-        Tensor { shape: self.shape.clone(), data: self.data.to_vec() }
+        Tensor { shape: self.shape.clone(), data: Arc::new(self.data.to_vec()) }
     }
 }
 

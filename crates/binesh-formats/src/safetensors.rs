@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use binesh_core::Tensor;
 use half::{bf16, f16};
-use safetensors::tensor::serialize;
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::tensor::{serialize, serialize_to_file};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::error::FormatError;
 use crate::limits::Limits;
@@ -22,6 +23,19 @@ pub type Metadata = HashMap<String, String>;
 pub fn write(tensors: &StateDict, metadata: impl IntoIterator<Item = (String, String)>) -> Vec<u8> {
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Lazy(tensor)));
     serialize(views, Some(metadata.into_iter().collect())).expect("tensors in memory fit a file")
+}
+
+/// [`write`] to a file that need not be there; only one tensor's bytes are held besides the tensors.
+pub fn write_file(
+    tensors: &StateDict,
+    metadata: impl IntoIterator<Item = (String, String)>,
+    path: &Path,
+) -> std::io::Result<()> {
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Lazy(tensor)));
+    serialize_to_file(views, Some(metadata.into_iter().collect()), path).map_err(|error| match error {
+        SafeTensorError::IoError(error) => error,
+        other => std::io::Error::other(other),
+    })
 }
 
 /// A tensor whose bytes are made when they are written, so that large ones are not held twice.

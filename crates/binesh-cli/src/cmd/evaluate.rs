@@ -43,7 +43,7 @@ pub(crate) struct Args {
     picture: PictureArgs,
 
     /// Which photos, where the data is divided [default: test, or validation where there is no test]
-    #[arg(long, value_enum, value_name = "PART", help_heading = "Pictures")]
+    #[arg(long, value_enum, value_name = "PART", help_heading = "Data")]
     part: Option<Part>,
 
     /// How many of the most confident mistakes to show

@@ -27,12 +27,15 @@ use crate::output;
 ///
 /// Puts a new head on a pretrained network, trains it on the frozen base, then fine-tunes the base's last blocks with
 /// it at a lower rate. Ends with a model, a report, and every figure of it.
+///
+/// What is not set comes from the recipe; RUN/config.toml holds every setting.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   binesh train photos/                               a folder for each class; the built-in network
   binesh train photos/ -m MobileNetV2.keras --out run
   binesh train photos/ --recipe features             the head alone: seconds
+  binesh train photos/ --recipe book -m vgg16-without-top.h5
   binesh train photos/ --unfreeze block6a --epochs 30 --augment live
   binesh train --resume run                          go on where a run was stopped")]
 pub(crate) struct Args {

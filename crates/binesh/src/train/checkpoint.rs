@@ -69,11 +69,12 @@ const KEY: &str = "binesh";
 const DIGEST: &str = "sha256";
 
 impl Checkpoint {
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), TrainError> {
         // TOML: unlike JSON's, its numbers come back to the last bit, and may be infinite.
         let progress = toml::to_string(&self.progress).expect("numbers and names are TOML");
         let digest = digest(&progress, &self.tensors);
-        safetensors::write(&self.tensors, [(KEY.to_owned(), progress), (DIGEST.to_owned(), digest)])
+        let metadata = [(KEY.to_owned(), progress), (DIGEST.to_owned(), digest)];
+        files::write_with(path, |file| safetensors::write_file(&self.tensors, metadata, file.path()))
     }
 
     pub(crate) fn read(path: &Path) -> Result<Checkpoint, TrainError> {

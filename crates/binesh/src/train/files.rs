@@ -10,10 +10,18 @@ const PREFIX: &str = ".binesh-";
 /// Writes a file beside its name and moves it there: whoever looks sees the old file or the new one, also when the
 /// program is killed or the disk is full.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    write_with(path, |file| file.write_all(bytes))
+}
+
+/// [`write()`] of what `fill` puts into the file.
+pub(crate) fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut tempfile::NamedTempFile) -> std::io::Result<()>,
+) -> Result<(), TrainError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || -> std::io::Result<()> {
         let mut file = temporary(folder)?;
-        file.write_all(bytes)?;
+        fill(&mut file)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())

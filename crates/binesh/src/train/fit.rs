@@ -57,6 +57,9 @@ pub(crate) struct Fit<'a> {
 
 /// Where a stage writes.
 pub(crate) trait Keeper {
+    /// The last epoch need not be kept any more: a new one is about to be.
+    fn make_room(&mut self);
+
     /// Takes note of a finished epoch. `must` when nothing may be lost: the stage has ended.
     fn keep(&mut self, checkpoint: Checkpoint, must: bool) -> Result<(), TrainError>;
 }
@@ -95,6 +98,7 @@ impl<'a> Fit<'a> {
             let row = self.epoch(progress, events)?;
             let best = self.judge(progress, &row);
             progress.history.push(row);
+            keeper.make_room();
             keeper.keep(self.checkpoint(progress), false)?;
             let row = progress.history.last().expect("it was just put there");
             tell(events, Event::Epoch { row, best })?;

@@ -1,6 +1,5 @@
 //! The part of the network that stays as it is: from photos to the values of its boundary, once for each view.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -96,8 +95,8 @@ pub(crate) struct Frozen {
     pub(crate) eye: Eye,
     /// What is asked for.
     pub(crate) want: Vec<NodeId>,
-    /// By batch size.
-    sessions: HashMap<usize, Session>,
+    /// With its batch size.
+    session: Option<(usize, Session)>,
 }
 
 impl Frozen {
@@ -114,7 +113,7 @@ impl Frozen {
             runtime: runtime.clone(),
             eye,
             want,
-            sessions: HashMap::new(),
+            session: None,
         }
     }
 
@@ -146,8 +145,9 @@ impl Frozen {
                 take(0, View::new(&input, x))?;
                 continue;
             }
-            let mut session = match self.sessions.remove(&n) {
-                Some(session) => session,
+            let kept = self.session.take().filter(|(size, _)| *size == n);
+            let mut session = match kept {
+                Some((_, session)) => session,
                 None => {
                     let inputs = [(self.graph.inputs()[0], input.clone())];
                     let spec = PlanSpec {
@@ -163,7 +163,7 @@ impl Frozen {
             for (at, &node) in self.want.iter().enumerate() {
                 take(at, session.value(node))?;
             }
-            self.sessions.insert(n, session);
+            self.session = Some((n, session));
         }
         Ok(())
     }
@@ -195,7 +195,7 @@ impl Frozen {
             let all = std::mem::replace(&mut self.want, writers.iter().map(|(node, _)| *node).collect());
             let result = self.compute(shown, &mut writers, events);
             self.want = all;
-            self.sessions.clear();
+            self.session = None;
             timing = result?;
         }
         let mut made = writers.into_iter();

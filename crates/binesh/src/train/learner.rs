@@ -1,6 +1,5 @@
 //! The part of a network that learns: from the boundary's values to logits, and its gradients.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use binesh_core::{
@@ -28,9 +27,10 @@ pub(crate) struct Learner {
     loss: Loss,
     /// Shape of the boundary's value for one view.
     row: Vec<usize>,
-    /// By batch size.
-    training: HashMap<usize, Session>,
-    evaluating: HashMap<usize, Session>,
+    /// With their batch sizes. One of each: packed weights and gradients of two would be held for the few photos of the
+    /// last batch.
+    training: Option<(usize, Session)>,
+    evaluating: Option<(usize, Session)>,
 }
 
 /// What one step learns from.
@@ -66,8 +66,8 @@ impl Learner {
             units,
             loss,
             row,
-            training: HashMap::new(),
-            evaluating: HashMap::new(),
+            training: None,
+            evaluating: None,
         }
     }
 
@@ -131,8 +131,9 @@ impl Learner {
         random: &mut ChaCha8Rng,
     ) -> Result<Tally, TrainError> {
         let n = lesson.targets.len() / self.units;
-        let mut session = match self.training.remove(&n) {
-            Some(session) => session,
+        let kept = self.training.take().filter(|(size, _)| *size == n);
+        let mut session = match kept {
+            Some((_, session)) => session,
             None => self.session(n, true)?,
         };
         self.drop_out(&mut session, random)?;
@@ -153,7 +154,7 @@ impl Learner {
             session.update_moving_statistics(&mut self.params);
             self.apply(&session, lesson, optimizer);
         }
-        self.training.insert(n, session);
+        self.training = Some((n, session));
         Ok(tally)
     }
 
@@ -191,14 +192,15 @@ impl Learner {
     /// x: n rows -> `[n, units]`
     pub(crate) fn logits(&mut self, x: &[f32]) -> Result<Vec<f32>, TrainError> {
         let n = x.len() / self.row_len();
-        let mut session = match self.evaluating.remove(&n) {
-            Some(session) => session,
+        let kept = self.evaluating.take().filter(|(size, _)| *size == n);
+        let mut session = match kept {
+            Some((_, session)) => session,
             None => self.session(n, false)?,
         };
         let shape = self.shape(n);
         session.run(&self.params, &[View::new(&shape, x)])?;
         let logits = session.value(self.logits).data().to_vec();
-        self.evaluating.insert(n, session);
+        self.evaluating = Some((n, session));
         Ok(logits)
     }
 

@@ -497,7 +497,7 @@ impl FolderKeeper {
     fn flush(&mut self) -> Result<(), TrainError> {
         let (Some(folder), Some(checkpoint)) = (&self.folder, self.pending.take()) else { return Ok(()) };
         let start = Instant::now();
-        files::write(&folder.join(CHECKPOINT), &checkpoint.to_bytes())?;
+        checkpoint.write(&folder.join(CHECKPOINT))?;
         self.write_history(&checkpoint.progress)?;
         self.written = Some((Instant::now(), start.elapsed()));
         Ok(())
@@ -520,6 +520,10 @@ impl FolderKeeper {
 }
 
 impl Keeper for FolderKeeper {
+    fn make_room(&mut self) {
+        self.pending = None;
+    }
+
     fn keep(&mut self, checkpoint: Checkpoint, must: bool) -> Result<(), TrainError> {
         if self.folder.is_none() {
             return Ok(());

@@ -151,7 +151,7 @@ enum RecipeName {
     Default,
     /// The head alone: feature extraction
     Features,
-    /// The chapter's, on Keras 2.0.8
+    /// The chapter's for VGG16, on Keras 2.0.8
     Book,
     /// An experiment: unfreeze with an untrained head, and see what that destroys
     NoWarmup,
