@@ -57,8 +57,8 @@ pub(crate) struct Fit<'a> {
 
 /// Where a stage writes.
 pub(crate) trait Keeper {
-    /// The last epoch need not be kept any more: a new one is about to be.
-    fn make_room(&mut self);
+    /// Whether the state after this epoch is asked for, when it has so many bytes.
+    fn wants(&self, bytes: usize) -> bool;
 
     /// Takes note of a finished epoch. `must` when nothing may be lost: the stage has ended.
     fn keep(&mut self, checkpoint: Checkpoint, must: bool) -> Result<(), TrainError>;
@@ -98,8 +98,9 @@ impl<'a> Fit<'a> {
             let row = self.epoch(progress, events)?;
             let best = self.judge(progress, &row);
             progress.history.push(row);
-            keeper.make_room();
-            keeper.keep(self.checkpoint(progress), false)?;
+            if keeper.wants(self.checkpoint_bytes()) {
+                keeper.keep(self.checkpoint(progress), false)?;
+            }
             let row = progress.history.last().expect("it was just put there");
             tell(events, Event::Epoch { row, best })?;
         }
@@ -265,6 +266,14 @@ impl<'a> Fit<'a> {
 
     fn names(&self) -> Vec<String> {
         self.learner.changing_names()
+    }
+
+    /// Of the arrays in a checkpoint.
+    fn checkpoint_bytes(&self) -> usize {
+        let weights = self.learner.changing_sizes().into_iter().map(|(_, len)| len).sum::<usize>();
+        let copies = 1 + usize::from(self.best.is_some()) + usize::from(self.average.is_some());
+        let slots = self.optimizer.slots().map(|(_, values)| values.len()).sum::<usize>();
+        4 * (weights * copies + slots)
     }
 
     fn checkpoint(&self, progress: &mut Progress) -> Checkpoint {

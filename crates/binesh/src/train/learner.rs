@@ -27,10 +27,15 @@ pub(crate) struct Learner {
     loss: Loss,
     /// Shape of the boundary's value for one view.
     row: Vec<usize>,
-    /// With their batch sizes. One of each: packed weights and gradients of two would be held for the few photos of the
-    /// last batch.
-    training: Option<(usize, Session)>,
-    evaluating: Option<(usize, Session)>,
+    /// The last one that was used. One only: each holds packed weights, and one that trains gradients and all values.
+    kept: Option<(Purpose, Session)>,
+}
+
+/// What a session is for, with its batch size.
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Step(usize),
+    Logits(usize),
 }
 
 /// What one step learns from.
@@ -57,18 +62,7 @@ impl Learner {
     ) -> Learner {
         let units = graph.dims(logits)[1].expect("the head has a known number of units");
         let loss = if units == 1 { Loss::BinaryCrossEntropy } else { Loss::CategoricalCrossEntropy };
-        Learner {
-            graph: Arc::clone(graph),
-            runtime,
-            params,
-            spec,
-            logits,
-            units,
-            loss,
-            row,
-            training: None,
-            evaluating: None,
-        }
+        Learner { graph: Arc::clone(graph), runtime, params, spec, logits, units, loss, row, kept: None }
     }
 
     pub(crate) fn loss(&self) -> Loss {
@@ -131,11 +125,7 @@ impl Learner {
         random: &mut ChaCha8Rng,
     ) -> Result<Tally, TrainError> {
         let n = lesson.targets.len() / self.units;
-        let kept = self.training.take().filter(|(size, _)| *size == n);
-        let mut session = match kept {
-            Some((_, session)) => session,
-            None => self.session(n, true)?,
-        };
+        let mut session = self.session(Purpose::Step(n))?;
         self.drop_out(&mut session, random)?;
         let shape = self.shape(n);
         session.run(&self.params, &[View::new(&shape, lesson.x)])?;
@@ -154,7 +144,7 @@ impl Learner {
             session.update_moving_statistics(&mut self.params);
             self.apply(&session, lesson, optimizer);
         }
-        self.training = Some((n, session));
+        self.kept = Some((Purpose::Step(n), session));
         Ok(tally)
     }
 
@@ -192,15 +182,11 @@ impl Learner {
     /// x: n rows -> `[n, units]`
     pub(crate) fn logits(&mut self, x: &[f32]) -> Result<Vec<f32>, TrainError> {
         let n = x.len() / self.row_len();
-        let kept = self.evaluating.take().filter(|(size, _)| *size == n);
-        let mut session = match kept {
-            Some((_, session)) => session,
-            None => self.session(n, false)?,
-        };
+        let mut session = self.session(Purpose::Logits(n))?;
         let shape = self.shape(n);
         session.run(&self.params, &[View::new(&shape, x)])?;
         let logits = session.value(self.logits).data().to_vec();
-        self.evaluating = Some((n, session));
+        self.kept = Some((Purpose::Logits(n), session));
         Ok(logits)
     }
 
@@ -208,7 +194,15 @@ impl Learner {
         std::iter::once(n).chain(self.row.iter().copied()).collect::<Vec<_>>().into()
     }
 
-    fn session(&self, n: usize, trains: bool) -> Result<Session, TrainError> {
+    /// Takes the session that was kept, if it is for this; else that one's memory goes before a new one takes its own.
+    fn session(&mut self, purpose: Purpose) -> Result<Session, TrainError> {
+        if let Some((_, session)) = self.kept.take().filter(|(kept, _)| *kept == purpose) {
+            return Ok(session);
+        }
+        let (n, trains) = match purpose {
+            Purpose::Step(n) => (n, true),
+            Purpose::Logits(n) => (n, false),
+        };
         let learn: Vec<NodeId> = self.spec.trainable.iter().map(|t| t.node).collect();
         let inputs = [(self.spec.boundary, self.shape(n))];
         let training =

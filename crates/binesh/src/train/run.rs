@@ -480,6 +480,9 @@ struct FolderKeeper {
 impl FolderKeeper {
     /// Checkpoints follow one another no faster.
     const EVERY: Duration = Duration::from_secs(2);
+    /// Larger ones are not held until they are due: a run that is stopped then repeats the epochs since the last one,
+    /// to the same bits.
+    const HELD: usize = 64 << 20;
 
     fn new(folder: Option<PathBuf>, resume: bool) -> Result<FolderKeeper, TrainError> {
         if let Some(folder) = &folder {
@@ -492,6 +495,11 @@ impl FolderKeeper {
             }
         }
         Ok(FolderKeeper { folder, pending: None, written: None })
+    }
+
+    /// Nor so fast that a slow disk holds up the training.
+    fn due(&self) -> bool {
+        self.written.is_none_or(|(when, took)| when.elapsed() >= Self::EVERY.max(10 * took))
     }
 
     fn flush(&mut self) -> Result<(), TrainError> {
@@ -520,8 +528,8 @@ impl FolderKeeper {
 }
 
 impl Keeper for FolderKeeper {
-    fn make_room(&mut self) {
-        self.pending = None;
+    fn wants(&self, bytes: usize) -> bool {
+        bytes <= Self::HELD || self.due()
     }
 
     fn keep(&mut self, checkpoint: Checkpoint, must: bool) -> Result<(), TrainError> {
@@ -529,8 +537,6 @@ impl Keeper for FolderKeeper {
             return Ok(());
         }
         self.pending = Some(checkpoint);
-        // Nor so fast that a slow disk holds up the training.
-        let due = self.written.is_none_or(|(when, took)| when.elapsed() >= Self::EVERY.max(10 * took));
-        if must || due { self.flush() } else { Ok(()) }
+        if must || self.due() { self.flush() } else { Ok(()) }
     }
 }
