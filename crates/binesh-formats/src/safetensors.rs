@@ -25,7 +25,7 @@ pub fn write(tensors: &StateDict, metadata: impl IntoIterator<Item = (String, St
     serialize(views, Some(metadata.into_iter().collect())).expect("tensors in memory fit a file")
 }
 
-/// [`write`] to a file that need not be there; only one tensor's bytes are held besides the tensors.
+/// [`write()`] to a file that need not be there; only one tensor's bytes are held besides the tensors.
 pub fn write_file(
     tensors: &StateDict,
     metadata: impl IntoIterator<Item = (String, String)>,

@@ -207,6 +207,14 @@ pub enum DataError {
         /// Files of these classes that were left out.
         rejected: usize,
     },
+    /// Folders beside `train`, `val` and `test` that are no part.
+    #[error("{}: {} no part of the photos", path.display(), quoted(extra, ", beside `train`, is", ", beside `train`, are"))]
+    NotAPart {
+        /// The folder.
+        path: PathBuf,
+        /// The folders in it.
+        extra: Vec<String>,
+    },
     /// Labels that are none of [`ScanOptions::classes`].
     #[error("{}: {} none of the model's {} classes: {}", path.display(), quoted(unknown, " is", " are"), known.len(), quoted(known, "", ""))]
     UnknownClass {
@@ -266,6 +274,9 @@ impl DataError {
                 let files =
                     if *rejected == 1 { "1 file was".into() } else { format!("{rejected} files were") };
                 format!("{files} left out as damaged or no picture; add pictures, or remove the class")
+            }
+            DataError::NotAPart { .. } => {
+                "the parts are called train, val and test; move other folders away, or give one part as the photos".into()
             }
             DataError::UnknownClass { similar, .. } if !similar.is_empty() => {
                 format!("did you mean `{}`?", similar[0])

@@ -20,6 +20,7 @@ mod fit;
 mod frozen;
 mod history;
 mod learner;
+mod limits;
 pub mod loss;
 mod metrics;
 pub mod mixup;
@@ -51,5 +52,5 @@ pub use metrics::{
 };
 pub use moved::{LayerMoved, linear_cka, relative_change};
 pub use probes::{BlockProbe, Probes};
-pub use run::{CHECKPOINT, RunFolder, Trained, find_learning_rate, train};
+pub use run::{CHECKPOINT, PHOTOS, RunFolder, Trained, find_learning_rate, train};
 pub use stage::{StageRow, StageTable};

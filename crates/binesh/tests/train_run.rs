@@ -247,10 +247,17 @@ fn an_unconverged_head_is_not_unfrozen_unless_forced() {
 
     config.head_stage.epochs = 0;
     assert_eq!(setting.whole(&config).risk.as_deref(), Some("the head is untrained"));
-    // A head that has settled is no risk.
-    config.head_stage.epochs = 3;
-    config.head_stage.learning_rate = 1e-6;
+    // A loss that stays where it is has not settled when it never fell.
     fine(&mut config).force = false;
+    config.head_stage.epochs = 3;
+    for (rate, what) in [(1e-6, "the head has learned nothing: "), (1e6, "the head ")] {
+        config.head_stage.learning_rate = rate;
+        let Err(error) = setting.train(&config, &RunFolder::default()) else { panic!("unfrozen at {rate}") };
+        assert!(error.to_string().starts_with(what), "{rate}: {error}");
+    }
+    // A head that has settled is no risk.
+    config.head_stage.epochs = 60;
+    config.head_stage.learning_rate = 0.01;
     assert_eq!(setting.whole(&config).risk, None);
 }
 

@@ -6,8 +6,8 @@ mod settings;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
-use binesh::data::{self, DataError, Dataset, ScanOptions};
+use anyhow::{Context, Result, anyhow, ensure};
+use binesh::data::{self, DataError, Dataset, Duplicate, DuplicateOptions, ScanOptions};
 use binesh::formats::LoadCx;
 use binesh::render::write_file;
 use binesh::report::rates;
@@ -117,6 +117,13 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         }
         other => other?,
     };
+    ensure!(
+        !lies_in(&path, &config.data.path),
+        "{}: in the folder of the photos, where it would be taken for a class",
+        path.display()
+    );
+    config.check()?;
+    warn_of_copies(&data, &config)?;
     let base = base(&config, common)?;
     if args.find_lr {
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
@@ -269,7 +276,10 @@ fn force(config: &mut Config, force: bool) -> Result<()> {
 pub(crate) fn read_config(path: &Path) -> Result<Config> {
     let file = || path.display().to_string();
     let text = String::from_utf8(read_file(path, CONFIG_BYTES)?).with_context(file)?;
-    toml::from_str(&text).with_context(file)
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        anyhow!("{}: line {line}: {}", file(), error.message().replace('\n', "; "))
+    })
 }
 
 fn scan(config: &Config, screen: &mut Screen) -> Result<Dataset, DataError> {
@@ -280,6 +290,37 @@ fn scan(config: &Config, screen: &mut Screen) -> Result<Dataset, DataError> {
         output::warn(&format!("left out: {}", rejected.message));
     }
     Ok(data)
+}
+
+/// Whether a path that need not exist is in a folder.
+fn lies_in(path: &Path, folder: &Path) -> bool {
+    let Ok(path) = std::path::absolute(path) else { return false };
+    let there = path.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+    matches!((there, folder.canonicalize()), (Some(there), Ok(folder)) if folder.is_dir() && there.starts_with(&folder))
+}
+
+/// Copies that make a result look better than it is, or that no classifier can tell apart.
+fn warn_of_copies(data: &Dataset, config: &Config) -> Result<()> {
+    let splits = data.split(&config.data.split)?;
+    let copies = data.duplicates(&DuplicateOptions::default());
+    let leaks = copies.iter().filter(|copy| splits[copy.first] != splits[copy.second]).count();
+    let torn = |copy: &&Duplicate| data.items[copy.first].label != data.items[copy.second].label;
+    let torn: Vec<&Duplicate> = copies.iter().filter(torn).collect();
+    if leaks > 0 {
+        output::warn(&format!(
+            "the same picture, or nearly, is in two parts {leaks} times: judged by what was learned, a result is too good"
+        ));
+    }
+    if let Some(first) = torn.first() {
+        let path = |item: usize| data.items[item].path.display();
+        output::warn(&format!(
+            "the same picture, or nearly, is in two classes {} times: {} is {}",
+            torn.len(),
+            path(first.first),
+            path(first.second)
+        ));
+    }
+    Ok(())
 }
 
 fn base(config: &Config, common: &Common) -> Result<Model> {

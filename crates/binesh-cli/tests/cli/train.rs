@@ -192,6 +192,56 @@ fn the_order_of_steps_is_kept() {
 }
 
 #[test]
+fn a_run_is_judged_by_the_photos_it_was_not_trained_on_whatever_the_folder_holds_now() {
+    let sandbox = sandbox();
+    whole(&sandbox);
+    let before = sandbox.json("evaluate whole");
+    for class in fs::read_dir(sandbox.path("photos")).unwrap().map(|entry| entry.unwrap().path()) {
+        let photo = fs::read_dir(&class).unwrap().next().unwrap().unwrap().path();
+        (0..4).for_each(|copy| {
+            fs::copy(&photo, class.join(format!("a{copy}.png"))).unwrap();
+        });
+    }
+    assert_eq!(sandbox.json("evaluate whole"), before);
+}
+
+#[test]
+fn photos_that_are_not_as_they_seem_are_told() {
+    let sandbox = sandbox();
+    let ran = sandbox.fails("train photos -m seq.h5 --out photos/run");
+    assert!(ran.error().contains("in the folder of the photos"), "{ran}");
+    for part in ["train", "val", "extra"] {
+        sandbox.class_folders(&format!("parts/{part}"));
+    }
+    let ran = sandbox.fails("train parts -m seq.h5 --out run");
+    assert!(ran.error().contains("`extra`, beside `train`, is no part of the photos"), "{ran}");
+    fs::remove_dir_all(sandbox.path("parts/extra")).unwrap();
+    let ran = sandbox.run("train parts -m seq.h5 --out run --head-epochs 2 --unfreeze none");
+    assert!(
+        ran.code == 0 && ran.stderr.contains("warning: the same picture, or nearly, is in two parts"),
+        "{ran}"
+    );
+}
+
+#[test]
+fn settings_that_no_run_can_have_are_refused_before_it_begins() {
+    let sandbox = sandbox();
+    whole(&sandbox);
+    let config = String::from_utf8(sandbox.bytes("whole/config.toml")).unwrap();
+    for (line, slip, said) in [
+        ("batch = 5", "batch = 0", "`head_stage.batch` is 0: it must be at least 1"),
+        ("dropout = 0.2", "dropout = 1.5", "`head.dropout` is 1.5: it must be from 0 to 0.999"),
+        ("hidden = 0", "hiden = 0", "unknown field `hiden`"),
+    ] {
+        assert!(config.contains(line), "{config}");
+        sandbox.write("slip.toml", config.replacen(line, slip, 1).as_bytes());
+        let ran = sandbox.fails("train --config slip.toml --out slip");
+        assert!(ran.error().contains(said), "{ran}");
+        assert!(!sandbox.path("slip").exists());
+    }
+}
+
+#[test]
 fn what_does_not_go_together_is_refused() {
     let sandbox = sandbox();
     whole(&sandbox);

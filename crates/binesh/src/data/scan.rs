@@ -194,6 +194,16 @@ pub(super) fn list_folder(path: &Path, options: &ScanOptions) -> Result<Listing,
         }
         _ => None,
     };
+    if splits.is_none() {
+        let (parts, extra): (Vec<_>, Vec<_>) =
+            folders.iter().partition(|folder| Split::called(&name(folder)).is_some());
+        let has_folders = |folder: &&PathBuf| entries(folder).is_ok_and(|(folders, _)| !folders.is_empty());
+        let trains = |folder: &&PathBuf| Split::called(&name(folder)) == Some(Split::Train);
+        if parts.len() > 1 && parts.iter().any(trains) && parts.iter().all(has_folders) {
+            let extra = extra.iter().map(|folder| name(folder)).filter(|name| !is_junk(name)).collect();
+            return Err(DataError::NotAPart { path: path.to_owned(), extra });
+        }
+    }
     let (layout, mut class_folders) = match splits {
         None => (Layout::ClassFolders, folders.into_iter().map(|folder| (None, folder)).collect()),
         Some(splits) => {

@@ -93,6 +93,9 @@ impl Dataset {
                 if folds < 2 || fold >= folds {
                     return Err(refuse(format!("there is no fold {fold} of {folds}, they count from 0")));
                 }
+                if folds > pool.len() {
+                    return Err(refuse(format!("{folds} parts of them would be empty")));
+                }
                 self.fold(&pool, folds, fold, seed)
             }
         };
@@ -362,6 +365,8 @@ mod tests {
         assert_eq!(message(shares(0.6, 0.4)), nothing);
         let fold = SplitSpec::Fold { folds: 5, fold: 5, seed: 0 };
         assert_eq!(message(fold), "cannot split 10 pictures: there is no fold 5 of 5, they count from 0");
+        let fold = SplitSpec::Fold { folds: 11, fold: 0, seed: 0 };
+        assert_eq!(message(fold), "cannot split 10 pictures: 11 parts of them would be empty");
     }
 
     /// One of each class must be left, whatever the rounding.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::scan::{Listed, Listing, class_list};
-use super::{DataError, Layout, Split};
+use super::{DataError, Dataset, Layout, Split};
 
 /// Which column holds what.
 struct Columns {
@@ -27,6 +27,23 @@ impl Columns {
             label: find(&["label", "labels", "class", "category", "target"])?,
             split: find(&["split", "set", "subset", "fold"]),
         })
+    }
+}
+
+impl Dataset {
+    /// The CSV file that [`scan`](super::scan()) reads these photos and their parts from, wherever it lies:
+    /// `path,label,split` with absolute paths.
+    pub fn table(&self, splits: &[Split]) -> Result<String, DataError> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut write = |row: [&str; 3]| writer.write_record(row).expect("memory takes what is written");
+        write(["path", "label", "split"]);
+        for (item, split) in self.items.iter().zip(splits) {
+            let io = |source| DataError::Io { path: item.path.clone(), source };
+            let path = std::path::absolute(&item.path).map_err(io)?;
+            write([&path.to_string_lossy(), &self.classes[item.label], split.name()]);
+        }
+        let bytes = writer.into_inner().expect("memory takes what is written");
+        Ok(String::from_utf8(bytes).expect("made of text"))
     }
 }
 

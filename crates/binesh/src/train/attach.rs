@@ -72,7 +72,7 @@ impl Attached {
         let [h, w] = preprocess.size;
         let picture = Shape::from([1, h, w, preprocess.channels()]);
         let shapes = source.graph.shapes(&[(source.graph.inputs()[0], picture)]).map_err(plan)?;
-        let cut = last_map(&source.graph, &shapes).ok_or(Error::NotAPictureModel)?;
+        let cut = last_map(&source.graph, &shapes).ok_or(Error::NoMap)?;
         let mut parts = Parts::copy(source, cut, [h, w]).map_err(plan)?;
         let features = parts.nodes[&cut];
         let mut random = generator(seed, Purpose::Initial, 0);

@@ -76,13 +76,18 @@ pub struct BaseConfig {
 }
 
 impl BaseConfig {
-    /// Photos become the model's input as these settings say. What is trained on it keeps that.
+    /// Photos become the model's input as these settings say. What is trained on it keeps that. A model that takes only
+    /// one size keeps its own.
     pub fn prepare(&self, model: &mut Model) {
         let known = model.preprocessing().map(|known| known.preprocess.clone());
         let said = self.preprocess.is_some() || self.fit.is_some();
         if let (true, Some(preprocess)) = (said, self.preprocess.clone().or(known)) {
             let fit = self.fit.unwrap_or(preprocess.fit);
-            model.set_preprocess(Preprocess { fit, ..preprocess });
+            let size = match model.graph().dims(model.graph().inputs()[0])[..] {
+                [_, Some(h), Some(w), _] => [h, w],
+                _ => preprocess.size,
+            };
+            model.set_preprocess(Preprocess { fit, size, ..preprocess });
         }
     }
 }

@@ -71,6 +71,9 @@ pub struct RunFolder {
 /// The file that a run goes on from.
 pub const CHECKPOINT: &str = "checkpoints/last.safetensors";
 
+/// The file that says which photo had which part in a run, as [`Dataset::table`] writes it.
+pub const PHOTOS: &str = "photos.csv";
+
 /// Trains.
 pub fn train(
     config: &Config,
@@ -132,6 +135,7 @@ impl<'a> Run<'a> {
         base: &'a Model,
         folder: &RunFolder,
     ) -> Result<Run<'a>, TrainError> {
+        config.check()?;
         let splits = data.split(&config.data.split)?;
         let attached = Attached::new(base, &config.head, &data.classes, config.seed)?;
         let preprocess = attached.network.meta.preprocess.clone().expect("`Attached::new` puts it there");
@@ -147,6 +151,11 @@ impl<'a> Run<'a> {
             train,
             labels,
         };
+        let untaught = (0..data.classes.len()).find(|&class| train_has_none(&examples, class));
+        if let Some(class) = untaught {
+            let class = &data.classes[class];
+            return Err(TrainError::Config(format!("no photo of `{class}` is left to train on")));
+        }
         let params = Arc::new(attached.network.params.clone());
         let keeper = FolderKeeper::new(folder.path.clone(), folder.resume)?;
         let identity = identity(config, data, &splits, &attached);
@@ -166,6 +175,8 @@ impl<'a> Run<'a> {
             // A run may have been killed between its checkpoint and these.
             keeper.write_history(&progress)?;
             resumed = Some(checkpoint);
+        } else if let Some(path) = &folder.path {
+            files::write(&path.join(PHOTOS), data.table(&splits)?.as_bytes())?;
         }
         Ok(Run {
             config,
@@ -442,6 +453,10 @@ fn shapes(attached: &Attached, preprocess: &Preprocess) -> Result<Vec<Shape>, Gr
 /// Shape of a node's value for one photo, without the batch.
 fn row(attached: &Attached, preprocess: &Preprocess, node: NodeId) -> Result<Vec<usize>, GraphError> {
     Ok(shapes(attached, preprocess)?[node.index()].dims()[1..].to_vec())
+}
+
+fn train_has_none(examples: &Examples, class: usize) -> bool {
+    !examples.train.iter().any(|&item| examples.labels[item] == class)
 }
 
 /// Of everything that decides a run's weights: settings, photos and how they are divided, and the base.

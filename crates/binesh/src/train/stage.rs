@@ -39,6 +39,9 @@ pub struct Convergence {
     pub epochs: usize,
     /// How much the training loss fell in the last fifth of the epochs, against the fifth before, as a share.
     pub last_fall: f64,
+    /// The same of the last epoch against the first: nothing is left of it when the head learned nothing.
+    #[serde(default)]
+    pub whole_fall: f64,
     /// Training accuracy of the last epoch.
     pub accuracy: f64,
     /// Ended by early stopping.
@@ -48,6 +51,8 @@ pub struct Convergence {
 impl Convergence {
     /// A loss that falls by less than this share from one fifth of the epochs to the next has settled.
     pub const SETTLED: f64 = 0.1;
+    /// A head whose loss fell by less than this share over all its epochs has learned nothing.
+    pub const LEARNED: f64 = 0.01;
 
     /// Of a head that was trained so.
     pub fn of(rows: &[HistoryRow], stopped: bool) -> Convergence {
@@ -61,13 +66,42 @@ impl Convergence {
                 1.0 - last / before
             }
         };
+        let whole_fall = match rows {
+            [first, .., last] => 1.0 - last.train_loss / first.train_loss,
+            _ => 0.0,
+        };
         let accuracy = rows.last().map_or(0.0, |row| row.train_accuracy);
-        Convergence { epochs: rows.len(), last_fall, accuracy, stopped }
+        Convergence { epochs: rows.len(), last_fall, whole_fall, accuracy, stopped }
     }
 
     /// True when more training of the head would change little, or when it makes hardly a mistake.
     pub fn converged(&self) -> bool {
-        self.epochs > 0 && (self.stopped || self.last_fall < Self::SETTLED || self.accuracy >= 0.99)
+        let settled = self.stopped || self.last_fall.abs() < Self::SETTLED;
+        self.epochs > 0 && (settled && self.whole_fall >= Self::LEARNED || self.accuracy >= 0.99)
+    }
+
+    /// What is wrong with a head that has not converged.
+    fn reason(&self) -> String {
+        let Convergence { epochs, last_fall, .. } = *self;
+        let last = (epochs / 5).max(1);
+        let share = 100.0 * last_fall.abs();
+        match epochs {
+            0 => "the head is untrained".to_owned(),
+            1 => {
+                "the head has not converged: one epoch does not show whether its loss has settled".to_owned()
+            }
+            _ if last_fall >= Self::SETTLED => format!(
+                "the head has not converged: its loss still fell by {share:.0} % in the last {last} of {epochs} epochs"
+            ),
+            _ if self.whole_fall < Self::LEARNED => {
+                format!(
+                    "the head has learned nothing: after {epochs} epochs its loss is no lower than in the first"
+                )
+            }
+            _ => format!(
+                "the head does not converge: its loss rose by {share:.0} % in the last {last} of {epochs} epochs"
+            ),
+        }
     }
 }
 
@@ -89,14 +123,7 @@ impl Step {
         let Step::HeadTrained(convergence) = self else {
             panic!("blocks are unfrozen when the head was trained, and once");
         };
-        let reason = (!convergence.converged()).then(|| match convergence.epochs {
-            0 => "the head is untrained".to_owned(),
-            epochs => format!(
-                "the head has not converged: its loss still fell by {:.0} % in the last {} of {epochs} epochs",
-                100.0 * convergence.last_fall,
-                (epochs / 5).max(1),
-            ),
-        });
+        let reason = (!convergence.converged()).then(|| convergence.reason());
         if let (Some(reason), false) = (&reason, force) {
             return Err(TrainError::NotConverged { reason: reason.clone() });
         }

@@ -274,7 +274,10 @@ impl Settings {
                 let numbers: Option<(usize, usize)> =
                     part.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
                 match numbers {
-                    Some((fold, folds)) if fold >= 1 && fold <= folds => {
+                    Some(_) if self.validation.is_some() || self.test.is_some() => {
+                        bail!("--split {part} says what judges, so there is no `--validation` or `--test`")
+                    }
+                    Some((fold, folds)) if fold >= 1 && fold <= folds && folds > 1 => {
                         SplitSpec::Fold { folds, fold: fold - 1, seed }
                     }
                     _ => bail!("--split {part}: `stratified`, `keras`, or a part such as 1/5"),
