@@ -5,7 +5,7 @@ mod columns;
 mod direct;
 mod winograd;
 
-use crate::tile::{Panels, Store};
+use crate::tile::Panels;
 use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
 
@@ -147,7 +147,7 @@ pub fn forward(
         Algorithm::Winograd(weights) => {
             let same = winograd::is_defined(geom) && weights.shape() == [geom.cin, geom.cout];
             assert!(same, "kernel packed for another geometry");
-            winograd::run(cx, geom, x, weights, y, Store::Replace(*epilogue));
+            winograd::forward(cx, geom, x, weights, y, epilogue);
         }
     }
 }

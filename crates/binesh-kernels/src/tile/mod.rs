@@ -11,7 +11,7 @@ mod panels;
 
 use std::ops::Range;
 
-pub(crate) use panels::Panels;
+pub(crate) use panels::{Panels, Transpose};
 
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};

@@ -11,13 +11,13 @@ mod transform;
 use std::ops::Range;
 
 use super::Conv2d;
-use crate::layout::permute;
 use crate::scratch::with_scratch;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
 use crate::{Cx, Epilogue, Isa, Winograd, activation};
 pub(super) use pack::Weights;
+use pack::{WeightsView, packed_len};
 
 /// Outputs along an edge of a tile.
 const TILE: usize = 4;
@@ -53,7 +53,7 @@ const WEIGHT_COST: usize = 14;
 const TRANSFORM_COST: usize = 240;
 
 /// What transforming and packing a weight costs, for each product.
-const PACK_COST: usize = 20;
+const PACK_COST: usize = 46;
 
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
@@ -87,22 +87,33 @@ fn is_faster(g: &Conv2d, packs: bool) -> bool {
 pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let pad = g.pad.map(|pad| 2 - pad);
     let around = Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g };
-    let weights = with_scratch(w.len(), |turned| {
-        permute(cx, w, &[9, g.cin, g.cout], &[0, 2, 1], turned);
-        Weights::pack_reversed(cx, [g.cout, g.cin], turned)
+    let shape = [around.cin, around.cout];
+    with_scratch(packed_len(shape), |packed| {
+        let weights = WeightsView::pack_turned(cx, shape, w, packed);
+        run(cx, &around, dy, weights, dx, Store::Add);
     });
-    run(cx, &around, dy, &weights, dx, Store::Add);
 }
 
 fn tiles(g: &Conv2d) -> Places {
     Places { images: g.n, height: g.ho.div_ceil(TILE), width: g.wo.div_ceil(TILE) }
 }
 
-/// `y = ` or `y += ` the convolution.
+/// `y = activation(x * kernel + bias + residual)`
 ///
 /// # Shapes
 /// See [`Conv2d`].
-pub(super) fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: &Weights, y: &mut [f32], store: Store<'_>) {
+pub(super) fn forward(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    x: &[f32],
+    weights: &Weights,
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) {
+    run(cx, g, x, weights.view(), y, Store::Replace(*epilogue));
+}
+
+fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: WeightsView<'_>, y: &mut [f32], store: Store<'_>) {
     let tiles = tiles(g);
     if y.is_empty() {
         return;
@@ -127,7 +138,7 @@ struct Job<'a> {
     x: &'a [f32],
     /// Stands for every pixel of the padding.
     zeros: &'a [f32],
-    weights: &'a Weights,
+    weights: WeightsView<'a>,
     store: Store<'a>,
     y: SharedMut,
 }
@@ -270,7 +281,7 @@ struct Products<'a> {
     stride: usize,
     plane: usize,
     rows: usize,
-    weights: &'a Weights,
+    weights: WeightsView<'a>,
     panels: Range<usize>,
     /// `[PRODUCTS, rows, panels, PANEL]`
     m: &'a mut [f32],
@@ -282,7 +293,7 @@ impl Kernel for Products<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { v, stride, plane, rows, weights, panels, m } = self;
-        let [depth, _] = weights.shape();
+        let depth = weights.cin;
         let width = panels.len() * PANEL;
         for product in 0..PRODUCTS {
             for panel in panels.clone() {
