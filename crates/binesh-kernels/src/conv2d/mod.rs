@@ -8,6 +8,7 @@ mod winograd;
 use crate::tile::Panels;
 use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
+use winograd::Pass;
 
 /// Sizes of a convolution.
 ///
@@ -114,7 +115,7 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    let algorithm = if winograd::is_chosen(cx.winograd, geom, false) {
+    let algorithm = if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
         Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {
         Algorithm::Direct(direct::pack(cx, geom, w, scale))
@@ -164,7 +165,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     if direct::few_input_channels(geom) {
         return columns::backward_input(cx, geom, dy, w, dx);
     }
-    if winograd::is_chosen(cx.winograd, geom, true) {
+    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
         return winograd::backward_input(cx, geom, dy, w, dx);
     }
     direct::backward_input(cx, geom, dy, w, dx);
@@ -179,5 +180,8 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
+    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
+        return winograd::backward_kernel(cx, geom, x, dy, dw);
+    }
     direct::backward_kernel(cx, geom, x, dy, dw);
 }

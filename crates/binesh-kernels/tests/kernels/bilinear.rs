@@ -55,7 +55,7 @@ impl Operands {
         dx
     }
 
-    fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Sums {
+    pub(crate) fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Sums {
         let mut dw = Sums::new(f64s(start));
         for &(i, j, k) in terms {
             dw.add(k, f64::from(self.dy[i]) * f64::from(self.x[j]));

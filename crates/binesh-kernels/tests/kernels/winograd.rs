@@ -28,6 +28,12 @@ fn check(g: Conv2d) {
         conv2d::backward_input(wherever_possible(cx), &g, &o.dy, &o.w, &mut dx);
         dx
     });
+    let start = values(g.kernel_len(), 8);
+    check_everywhere(&o.backward_kernel(&terms, &start).values, TOLERANCE, |cx| {
+        let mut dw = start.clone();
+        conv2d::backward_kernel(wherever_possible(cx), &g, &o.x, &o.dy, &mut dw);
+        dw
+    });
 }
 
 fn wherever_possible(cx: Cx<'_>) -> Cx<'_> {

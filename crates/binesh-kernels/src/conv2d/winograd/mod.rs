@@ -5,6 +5,7 @@
 //! Tiles are independent of each other and each of their sums runs over the input channels in order, so that a result
 //! depends neither on the threads nor on the batch.
 
+mod kernel_gradient;
 mod pack;
 mod transform;
 
@@ -16,6 +17,7 @@ use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
 use crate::{Cx, Epilogue, Isa, Winograd, activation};
+pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
 use pack::{WeightsView, packed_len};
 
@@ -58,25 +60,39 @@ const PACK_COST: usize = 46;
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
     let small = g.pad.iter().all(|&pad| pad < EDGE / 2);
-    [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && g.groups == 1 && small
+    let dense = g.groups == 1 && g.cin > 0 && g.cout > 0;
+    [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && dense && small
 }
 
-/// The choice between Winograd and the direct sum, the only one. `packs`: the kernel is transformed for this call alone.
-pub(super) fn is_chosen(choice: Winograd, g: &Conv2d, packs: bool) -> bool {
+/// What is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The output; the kernel was packed before.
+    Forward,
+    /// A gradient; the kernel, or its gradient, is transformed on the way.
+    Backward,
+}
+
+/// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
+pub(super) fn is_chosen(choice: Winograd, g: &Conv2d, pass: Pass) -> bool {
     is_defined(g)
         && match choice {
-            Winograd::WhereFaster => is_faster(g, packs),
+            Winograd::WhereFaster => is_faster(g, pass),
             Winograd::WherePossible => true,
             Winograd::Never => false,
         }
 }
 
-fn is_faster(g: &Conv2d, packs: bool) -> bool {
+fn is_faster(g: &Conv2d, pass: Pass) -> bool {
     if g.cin.min(g.cout) < FEW_CHANNELS {
         return false;
     }
     let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count());
-    let weights = |products: usize| (products * (WEIGHT_COST + if packs { PACK_COST } else { 0 })) as u64;
+    let weight = match pass {
+        Pass::Forward => WEIGHT_COST,
+        Pass::Backward => WEIGHT_COST + PACK_COST,
+    };
+    let weights = |products: usize| (products * weight) as u64;
     let direct = g.macs() + pairs * weights(9);
     let multiplied = (tiles.next_multiple_of(ROWS) * PRODUCTS) as u64 * pairs;
     let transformed = (tiles * (g.cin + g.cout) * TRANSFORM_COST) as u64;
@@ -114,14 +130,13 @@ pub(super) fn forward(
 }
 
 fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: WeightsView<'_>, y: &mut [f32], store: Store<'_>) {
-    let tiles = tiles(g);
     if y.is_empty() {
         return;
     }
     let zeros = vec![0.0; g.cin];
-    let y = SharedMut::new(y);
-    let job = Job { isa: cx.isa, g, tiles, x, zeros: &zeros, weights, store, y };
-    let (count, threads) = (tiles.count(), cx.threads.count());
+    let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride: g.cin.next_multiple_of(LANES) };
+    let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
+    let (count, threads) = (job.tiles.count(), cx.threads.count());
     let blocks = count.div_ceil(BLOCK_TILES);
     if weights.bytes() <= BLOCK_WEIGHTS && (blocks >= 4 * threads || threads == 1) {
         let block = count.div_ceil(blocks.next_multiple_of(threads));
@@ -132,12 +147,8 @@ fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: WeightsView<'_>, y: &mut [f32
 }
 
 struct Job<'a> {
-    isa: Isa,
-    g: &'a Conv2d,
+    input: Input<'a>,
     tiles: Places,
-    x: &'a [f32],
-    /// Stands for every pixel of the padding.
-    zeros: &'a [f32],
     weights: WeightsView<'a>,
     store: Store<'a>,
     y: SharedMut,
@@ -147,7 +158,7 @@ impl Job<'_> {
     /// Some tiles from input to output, on this thread.
     fn block(&self, tiles: Range<usize>) {
         with_scratch(self.transformed_len(tiles.len()), |v| {
-            self.transform(&tiles, &tiles, SharedMut::new(v));
+            self.input.transform(&tiles, &tiles, SharedMut::new(v));
             let panels = self.weights.panels();
             for first in (0..panels).step_by(PANELS_AT_ONCE) {
                 self.multiply(v, &tiles, &tiles, first..panels.min(first + PANELS_AT_ONCE));
@@ -165,7 +176,7 @@ impl Job<'_> {
             for held in parts(0..count, held) {
                 let shared = SharedMut::new(v);
                 let rows: Vec<_> = parts(held.clone(), held.len().div_ceil(4 * threads)).collect();
-                cx.threads.run(rows.len(), |i| self.transform(&rows[i], &held, shared));
+                cx.threads.run(rows.len(), |i| self.input.transform(&rows[i], &held, shared));
                 let columns = panels.div_ceil(2 * threads).min(PANELS_AT_ONCE);
                 let columns: Vec<_> = parts(0..panels, columns).collect();
                 let splits = (2 * threads).div_ceil(columns.len());
@@ -179,21 +190,45 @@ impl Job<'_> {
         });
     }
 
-    /// From one row of transformed values to the next.
-    fn stride(&self) -> usize {
-        self.g.cin.next_multiple_of(LANES)
-    }
-
     fn transformed_len(&self, tiles: usize) -> usize {
-        PRODUCTS * tiles * self.stride()
+        PRODUCTS * tiles * self.input.stride
     }
 
-    /// Writes the transformed input of `tiles` to `v: [PRODUCTS, held, stride]`.
-    fn transform(&self, tiles: &Range<usize>, held: &Range<usize>, v: SharedMut) {
-        let plane = held.len() * self.stride();
-        self.tiles.each(tiles.clone(), |i, place| {
-            let at = (tiles.start + i - held.start) * self.stride();
-            let to = v.address(at, (PRODUCTS - 1) * plane + self.stride());
+    /// The outputs of `tiles` in the channels of `panels`.
+    fn multiply(&self, v: &[f32], tiles: &Range<usize>, held: &Range<usize>, panels: Range<usize>) {
+        let Input { isa, g, stride, .. } = self.input;
+        let (rows, width) = (tiles.len(), panels.len() * PANEL);
+        let first = panels.start * PANEL;
+        let channels = width.min(g.cout - first);
+        with_scratch(PRODUCTS * rows * width, |m| {
+            let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
+            isa.dispatch(Products { v, stride, plane, rows, weights: self.weights, panels, m });
+            self.tiles.each(tiles.clone(), |i, place| {
+                let m = &m[i * width..];
+                isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
+            });
+        });
+    }
+}
+
+/// What is transformed.
+struct Input<'a> {
+    isa: Isa,
+    g: &'a Conv2d,
+    x: &'a [f32],
+    /// Stands for every pixel of the padding.
+    zeros: &'a [f32],
+    /// From one row of transformed values to the next.
+    stride: usize,
+}
+
+impl Input<'_> {
+    /// Writes the transformed input of `some` tiles to `v: [PRODUCTS, held, stride]`.
+    fn transform(&self, some: &Range<usize>, held: &Range<usize>, v: SharedMut) {
+        let plane = held.len() * self.stride;
+        tiles(self.g).each(some.clone(), |i, place| {
+            let at = (some.start + i - held.start) * self.stride;
+            let to = v.address(at, (PRODUCTS - 1) * plane + self.stride);
             self.isa.dispatch(Transform { from: self.seen(place), cin: self.g.cin, to, plane });
         });
     }
@@ -213,28 +248,26 @@ impl Job<'_> {
         }
         from
     }
-
-    /// The outputs of `tiles` in the channels of `panels`.
-    fn multiply(&self, v: &[f32], tiles: &Range<usize>, held: &Range<usize>, panels: Range<usize>) {
-        let (rows, width) = (tiles.len(), panels.len() * PANEL);
-        let first = panels.start * PANEL;
-        let channels = width.min(self.g.cout - first);
-        with_scratch(PRODUCTS * rows * width, |m| {
-            let v = &v[(tiles.start - held.start) * self.stride()..];
-            let (stride, plane) = (self.stride(), held.len() * self.stride());
-            self.isa.dispatch(Products { v, stride, plane, rows, weights: self.weights, panels, m });
-            self.tiles.each(tiles.clone(), |i, place| {
-                let m = &m[i * width..];
-                self.isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
-            });
-        });
-    }
 }
 
 /// `range` in parts of `len`; the last may be shorter.
 fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
+/// The last `count` values, from `start` on, of each of some pixels; then zeros.
+///
+/// # Safety
+/// Each pointer leads to `start + count` values, and `count` is less than [`LANES`].
+#[inline(always)]
+unsafe fn rest<const N: usize>(from: &[*const f32; N], start: usize, count: usize) -> [[f32; LANES]; N] {
+    let mut rest = [[0.0; LANES]; N];
+    for (rest, from) in rest.iter_mut().zip(from) {
+        // SAFETY: the caller's promise.
+        rest[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(start), count) });
+    }
+    rest
 }
 
 /// One tile of the input.
@@ -260,14 +293,9 @@ impl Kernel for Transform {
             unsafe { transform::input(s, &from, c, to.add(c), plane) };
         }
         if whole < cin {
-            let mut rest = [[0.0; LANES]; PRODUCTS];
-            let mut starts = from;
-            for ((rest, start), from) in rest.iter_mut().zip(&mut starts).zip(from) {
-                // SAFETY: `cin` values from `from`.
-                let values = unsafe { std::slice::from_raw_parts(from.add(whole), cin - whole) };
-                rest[..cin - whole].copy_from_slice(values);
-                *start = rest.as_ptr();
-            }
+            // SAFETY: `cin` values from each pointer.
+            let rest = unsafe { rest(&from, whole, cin - whole) };
+            let starts = rest.each_ref().map(|values| values.as_ptr());
             // SAFETY: each pointer leads to a vector; there is room for a whole one after `whole` values.
             unsafe { transform::input(s, &starts, 0, to.add(whole), plane) };
         }
@@ -332,7 +360,7 @@ impl Kernel for Output<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { job, m, plane, place: [n, ty, tx], first, channels } = self;
-        let Conv2d { ho, wo, cout, .. } = *job.g;
+        let Conv2d { ho, wo, cout, .. } = *job.input.g;
         let [height, width] = [TILE.min(ho - ty * TILE), TILE.min(wo - tx * TILE)];
         let at = ((n * ho + ty * TILE) * wo + tx * TILE) * cout + first;
         assert!(m.len() >= (PRODUCTS - 1) * plane + channels.next_multiple_of(LANES));
@@ -352,7 +380,7 @@ impl Kernel for Output<'_> {
                 for x in 0..width {
                     // SAFETY: as in `store`.
                     let y = unsafe { job.y.slice(at + (y * wo + x) * cout, channels) };
-                    activation::in_place(job.isa, f, y);
+                    activation::in_place(job.input.isa, f, y);
                 }
             }
         }

@@ -126,3 +126,89 @@ fn kernel_line<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; EDGE] {
         g[2],
     ]
 }
+
+/// `A dy A^T`: what the gradients of the products read of those of a tile's outputs. `from` leads to one vector of each,
+/// and product `i` goes to `to + i * plane`.
+///
+/// # Safety
+/// As [`input`].
+#[inline(always)]
+pub(super) unsafe fn output_gradient<S: Simd>(
+    s: S,
+    from: &[*const f32; TILE * TILE],
+    at: usize,
+    to: *mut f32,
+    plane: usize,
+) {
+    let mut columns = [[s.splat(0.0); TILE]; EDGE];
+    for x in 0..TILE {
+        let mut d = [s.splat(0.0); TILE];
+        for y in 0..TILE {
+            // SAFETY: the caller's promise.
+            d[y] = unsafe { s.load(from[y * TILE + x].add(at)) };
+        }
+        let column = output_gradient_line(s, d);
+        for y in 0..EDGE {
+            columns[y][x] = column[y];
+        }
+    }
+    for y in 0..EDGE {
+        let row = output_gradient_line(s, columns[y]);
+        for x in 0..EDGE {
+            // SAFETY: the caller's promise.
+            unsafe { s.store(row[x], to.add((y * EDGE + x) * plane)) };
+        }
+    }
+}
+
+#[inline(always)]
+fn output_gradient_line<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; EDGE] {
+    let (half, two) = (s.splat(0.5), s.splat(2.0));
+    let even = [s.mul_add(half, d[2], d[0]), s.mul_add(two, d[2], d[0])];
+    let odd = [s.mul_add(half, d[3], d[1]), s.mul_add(two, d[3], d[1])];
+    [
+        d[0],
+        s.mul_add(s.splat(FRAC_1_SQRT_2), odd[0], even[0]),
+        s.mul_add(s.splat(-FRAC_1_SQRT_2), odd[0], even[0]),
+        s.mul_add(s.splat(SQRT_2), odd[1], even[1]),
+        s.mul_add(s.splat(-SQRT_2), odd[1], even[1]),
+        d[3],
+    ]
+}
+
+/// `G^T u G`: the gradient of a 3x3 kernel from that of the transformed one, product `i` of which is read at
+/// `from + i * plane`.
+///
+/// # Safety
+/// As [`output`].
+#[inline(always)]
+pub(super) unsafe fn kernel_gradient<S: Simd>(s: S, from: *const f32, plane: usize) -> [S::V; 9] {
+    let mut columns = [[s.splat(0.0); EDGE]; 3];
+    for x in 0..EDGE {
+        let mut u = [s.splat(0.0); EDGE];
+        for y in 0..EDGE {
+            // SAFETY: the caller's promise.
+            u[y] = unsafe { s.load(from.add((y * EDGE + x) * plane)) };
+        }
+        let column = kernel_gradient_line(s, u);
+        for y in 0..3 {
+            columns[y][x] = column[y];
+        }
+    }
+    let mut taps = [s.splat(0.0); 9];
+    for y in 0..3 {
+        taps[3 * y..][..3].copy_from_slice(&kernel_gradient_line(s, columns[y]));
+    }
+    taps
+}
+
+#[inline(always)]
+fn kernel_gradient_line<S: Simd>(s: S, u: [S::V; EDGE]) -> [S::V; 3] {
+    let (near, far) = (s.add(u[1], u[2]), s.add(u[3], u[4]));
+    let (near_odd, far_odd) = (s.sub(u[2], u[1]), s.sub(u[3], u[4]));
+    [
+        s.mul_add(s.splat(1.0 / 6.0), far, s.mul_add(s.splat(-2.0 / 3.0), near, u[0])),
+        s.mul(s.splat(SQRT_2 / 3.0), s.mul_add(s.splat(0.5), far_odd, near_odd)),
+        s.mul_add(s.splat(1.0 / 3.0), s.sub(far, near), u[5]),
+    ]
+}
