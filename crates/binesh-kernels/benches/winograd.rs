@@ -12,7 +12,7 @@ fn main() {
     let count = std::env::var("BINESH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let threads = Threads::new(count);
     println!("{} on {count} threads, ms", Isa::detect());
-    println!("{:<36} {:>8} {:>8} {:>6}  {:<8} {:>8}", "", "direct", "winograd", "ratio", "chosen", "off by");
+    println!("{:<40} {:>8} {:>8} {:>6}  {:<8} {:>8}", "", "direct", "winograd", "ratio", "chosen", "off by");
     for (n, hw, cin, cout) in [
         (1, 224, 64, 64),
         (1, 112, 64, 128),
@@ -44,6 +44,7 @@ fn main() {
         if name.contains(&filter) {
             forward(&name, &g, cx);
             d_input(&format!("  d_input {name}"), &g, cx);
+            d_kernel(&format!("  d_kernel {name}"), &g, cx);
         }
     }
 }
@@ -63,19 +64,25 @@ fn forward<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
 
 fn d_input<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
     let (dy, w) = (values(g.y_len()), values(g.kernel_len()));
+    gradient(name, g.x_len(), |choice, dx| conv2d::backward_input(cx(choice), g, &dy, &w, dx));
+}
+
+fn d_kernel<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
+    let (x, dy) = (values(g.x_len()), values(g.y_len()));
+    gradient(name, g.kernel_len(), |choice, dw| conv2d::backward_kernel(cx(choice), g, &x, &dy, dw));
+}
+
+fn gradient(name: &str, len: usize, run: impl Fn(Winograd, &mut [f32])) {
     let choices = [Winograd::Never, Winograd::WherePossible, Winograd::WhereFaster];
-    let gradient = |choice: Winograd, dx: &mut [f32]| {
-        conv2d::backward_input(cx(choice), g, &dy, &w, dx);
-    };
-    let mut outputs = choices.map(|choice| {
-        let mut dx = vec![0.0; g.x_len()];
-        gradient(choice, &mut dx);
-        dx
+    let firsts = choices.map(|choice| {
+        let mut d = vec![0.0; len];
+        run(choice, &mut d);
+        d
     });
-    let chosen = outputs[2] == outputs[1];
-    let firsts = outputs.clone();
-    let times = turns(|i| gradient(choices[i], &mut outputs[i]));
-    report(name, times, if chosen { "winograd" } else { "direct" }, &firsts);
+    let chosen = if firsts[2] == firsts[1] { "winograd" } else { "direct" };
+    let mut outputs = firsts.clone();
+    let times = turns(|i| run(choices[i], &mut outputs[i]));
+    report(name, times, chosen, &firsts);
 }
 
 fn turns(mut run: impl FnMut(usize)) -> [Duration; 2] {
@@ -97,7 +104,7 @@ fn report(name: &str, [direct, winograd]: [Duration; 2], chosen: &str, outputs: 
     let off = outputs[0].iter().zip(&outputs[1]).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     let [direct, winograd] = [direct, winograd].map(|time| time.as_secs_f64() * 1e3);
     let (ratio, off) = (direct / winograd, off / largest);
-    println!("{name:<36} {direct:>8.3} {winograd:>8.3} {ratio:>6.2}  {chosen:<8} {off:>8.1e}");
+    println!("{name:<40} {direct:>8.3} {winograd:>8.3} {ratio:>6.2}  {chosen:<8} {off:>8.1e}");
 }
 
 /// Uneven values in -1..1.

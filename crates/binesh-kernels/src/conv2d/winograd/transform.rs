@@ -2,6 +2,8 @@
 //! digits than 0, 1, -1, 2, -2, infinity. One vector of channels at a time; each transform is applied to the columns of a
 //! tile, then to its rows.
 
+#![allow(clippy::needless_range_loop)] // Constant indices keep lines in registers, and name what is where.
+
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use super::{EDGE, PRODUCTS, TILE};
