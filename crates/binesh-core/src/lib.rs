@@ -20,7 +20,7 @@ mod shape;
 mod tensor;
 
 pub use binesh_kernels::binary::BinaryOp;
-pub use binesh_kernels::{Activation, Cx, Isa, Threads};
+pub use binesh_kernels::{Activation, Cx, Isa, Threads, Winograd};
 pub use graph::{Graph, GraphError, Node, NodeId};
 pub use layers::{Call, Inbound, Layer, LayerId, Layers};
 pub use operator::{At, Keeps, Operator, ReluRule};

@@ -8,7 +8,7 @@ mod training;
 
 use std::sync::Arc;
 
-use binesh_kernels::{Cx, Isa, Threads};
+use binesh_kernels::{Cx, Isa, Threads, Winograd};
 
 use crate::graph::NodeId;
 use crate::operator::ReluRule;
@@ -20,11 +20,12 @@ use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
 use training::TrainingState;
 
-/// How to compute: instruction set and threads. Cheap to clone; sessions that share one share its threads.
+/// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads.
 #[derive(Clone)]
 pub struct Runtime {
     isa: Isa,
     threads: Arc<Threads>,
+    winograd: Winograd,
 }
 
 impl Runtime {
@@ -35,11 +36,21 @@ impl Runtime {
 
     /// This many threads and this instruction set.
     pub fn with_isa(threads: usize, isa: Isa) -> Runtime {
-        Runtime { isa, threads: Arc::new(Threads::new(threads)) }
+        Runtime { isa, threads: Arc::new(Threads::new(threads)), winograd: Winograd::WhereFaster }
+    }
+
+    /// The same, but every convolution is the direct sum: slower, and closer to what other engines compute.
+    pub fn exact(self) -> Runtime {
+        self.with_winograd(Winograd::Never)
+    }
+
+    /// The same with another rule for where 3x3 convolutions are computed by Winograd's algorithm.
+    pub fn with_winograd(self, winograd: Winograd) -> Runtime {
+        Runtime { winograd, ..self }
     }
 
     pub(crate) fn cx(&self) -> Cx<'_> {
-        Cx { isa: self.isa, threads: &self.threads }
+        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd }
     }
 }
 

@@ -110,19 +110,19 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Outer<'_, L> {
 }
 
 /// `dw[r, c] += sum over i < count of a[i, r] * b[i, c]`.
-struct Block<'a> {
-    rows: usize,
-    columns: usize,
-    count: usize,
+pub(crate) struct Block<'a> {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) count: usize,
     /// `[count][stride]`
-    a: &'a [f32],
-    stride: usize,
+    pub(crate) a: &'a [f32],
+    pub(crate) stride: usize,
     /// `[panels][count][PANEL]`
-    b: &'a [f32],
-    dw: SharedMut,
+    pub(crate) b: &'a [f32],
+    pub(crate) dw: SharedMut,
     /// Place of the first value in `dw`, and from one row to the next.
-    first: usize,
-    across: usize,
+    pub(crate) first: usize,
+    pub(crate) across: usize,
 }
 
 impl Kernel for Block<'_> {

@@ -97,6 +97,12 @@ impl SharedMut {
         self.start.wrapping_add(index)
     }
 
+    /// Address of `start`, from which `len` values must be within the slice (checked).
+    pub(crate) fn address(self, start: usize, len: usize) -> *mut f32 {
+        assert!(start <= self.len && len <= self.len - start, "part of a shared slice");
+        self.start.wrapping_add(start)
+    }
+
     /// The part `start..start + len`, which must be within the slice (checked).
     ///
     /// # Safety

@@ -1,9 +1,9 @@
 //! Sessions on small networks whose values and gradients can be worked out by hand; and what callers get wrong.
 
 use super::*;
-use crate::check::runtimes;
-use crate::ops::{Activate, BatchNorm, Binary, Constant, Dense, Identity, Input, Param};
-use crate::{Activation, BinaryOp, Grads, Graph, PlanSpec};
+use crate::check::{close, random, runtimes};
+use crate::ops::{Activate, BatchNorm, Binary, Constant, Conv2d, Dense, Identity, Input, Param};
+use crate::{Activation, BinaryOp, Grads, Graph, Padding, PlanSpec, Window};
 
 /// A graph whose values are vectors of `LEN`, and a session on it.
 struct Bench {
@@ -292,4 +292,50 @@ fn a_value_that_was_not_asked_for() {
 fn a_value_before_the_run() {
     let b = Bench::new();
     b.session(&[b.x], &[]).value(b.x);
+}
+
+/// Two 3x3 convolutions with a skip connection, large enough for Winograd's algorithm: the value, and the gradients with
+/// respect to the input and the first kernel.
+fn residual_block(runtime: Runtime) -> [Vec<f32>; 3] {
+    const SHAPE: [usize; 4] = [2, 18, 21, 40];
+    let (size, padding) = ([3, 3], Padding::Same);
+    let conv = Conv2d { window: Window { size, stride: [1, 1], dilation: [1, 1], padding }, groups: 1 };
+    let relu = Activate { function: Activation::RELU };
+    let (mut graph, mut params) = (Graph::default(), Params::default());
+    let x = graph.add("x", Input { dims: SHAPE.map(Some).to_vec() }, &[]).unwrap();
+    let kernels = ["a/kernel", "b/kernel"].map(|name| {
+        let shape = Shape::from([3, 3, 40, 40]);
+        let id = graph.add(name, Param { shape: shape.clone(), trainable: true }, &[]).unwrap();
+        params.set(id, random(&shape, id.index() as u64, -0.1, 0.1));
+        id
+    });
+    let a = graph.add("a", conv.clone(), &[x, kernels[0]]).unwrap();
+    let a = graph.add("a/relu", relu.clone(), &[a]).unwrap();
+    let b = graph.add("b", conv, &[a, kernels[1]]).unwrap();
+    let sum = graph.add("sum", Binary { op: BinaryOp::Add }, &[b, x]).unwrap();
+    let y = graph.add("y", relu, &[sum]).unwrap();
+    let (inputs, wrt) = ([(x, SHAPE.into())], [x, kernels[0]]);
+    let spec = PlanSpec { inputs: &inputs, want: &[y], grads: Grads::Wrt(&wrt), ..PlanSpec::default() };
+    let mut session = Session::new(Plan::new(&Arc::new(graph), spec).unwrap(), runtime);
+    session.run(&params, &[random(&SHAPE.into(), 7, -1.0, 1.0).view()]).unwrap();
+    let value = session.value(y).data().to_vec();
+    let seed = random(&SHAPE.into(), 8, -1.0, 1.0);
+    session.backward(&params, &[(y, seed)], ReluRule::Exact).unwrap();
+    let [d_x, d_kernel] = wrt.map(|id| session.grad(id).unwrap().data().to_vec());
+    [value, d_x, d_kernel]
+}
+
+#[test]
+fn exact_means_direct_sums() {
+    for isa in Isa::available() {
+        let runtime = || runtimes(isa)[0].clone();
+        let exact = residual_block(runtime().exact());
+        let fast = residual_block(runtime());
+        assert_eq!(fast, residual_block(runtimes(isa)[2].clone()), "{isa}: 1 and 3 threads");
+        for (what, (fast, exact)) in ["value", "d_x", "d_kernel"].iter().zip(fast.iter().zip(&exact)) {
+            assert_ne!(fast, exact, "{isa}: {what} did not take Winograd's algorithm");
+            let exact: Vec<f64> = exact.iter().map(|&v| f64::from(v)).collect();
+            close(&format!("{isa}: {what}"), fast, &exact, 5e-5);
+        }
+    }
 }

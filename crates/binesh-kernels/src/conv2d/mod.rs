@@ -3,10 +3,12 @@
 
 mod columns;
 mod direct;
+mod winograd;
 
 use crate::tile::Panels;
 use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
+use winograd::Pass;
 
 /// Sizes of a convolution.
 ///
@@ -82,9 +84,12 @@ impl Conv2d {
 enum Algorithm {
     /// Rows times panels, for every geometry.
     Direct(Panels),
+    /// Fewer multiplications, see [`winograd`].
+    Winograd(winograd::Weights),
 }
 
-/// A kernel in the order the convolution reads it. Made by [`pack`], for one geometry but any batch and map size.
+/// A kernel in the order the convolution reads it. Made by [`pack`], for one geometry but any batch and map size (those it
+/// was made for decide which algorithm it is for).
 #[derive(Clone, Debug)]
 pub struct PackedKernel {
     algorithm: Algorithm,
@@ -95,6 +100,7 @@ impl PackedKernel {
     pub fn bytes(&self) -> usize {
         match &self.algorithm {
             Algorithm::Direct(panels) => panels.bytes(),
+            Algorithm::Winograd(weights) => weights.bytes(),
         }
     }
 }
@@ -109,7 +115,12 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    PackedKernel { algorithm: Algorithm::Direct(direct::pack(cx, geom, w, scale)) }
+    let algorithm = if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
+        Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
+    } else {
+        Algorithm::Direct(direct::pack(cx, geom, w, scale))
+    };
+    PackedKernel { algorithm }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.
@@ -134,6 +145,11 @@ pub fn forward(
             assert_eq!(shape, direct::panel_shape(geom), "kernel packed for another geometry");
             direct::forward(cx, geom, x, panels, y, epilogue);
         }
+        Algorithm::Winograd(weights) => {
+            let same = winograd::is_defined(geom) && weights.shape() == [geom.cin, geom.cout];
+            assert!(same, "kernel packed for another geometry");
+            winograd::forward(cx, geom, x, weights, y, epilogue);
+        }
     }
 }
 
@@ -149,6 +165,9 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     if direct::few_input_channels(geom) {
         return columns::backward_input(cx, geom, dy, w, dx);
     }
+    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
+        return winograd::backward_input(cx, geom, dy, w, dx);
+    }
     direct::backward_input(cx, geom, dy, w, dx);
 }
 
@@ -161,5 +180,8 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
+    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
+        return winograd::backward_kernel(cx, geom, x, dy, dw);
+    }
     direct::backward_kernel(cx, geom, x, dy, dw);
 }

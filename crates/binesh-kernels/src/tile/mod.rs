@@ -11,7 +11,7 @@ mod panels;
 
 use std::ops::Range;
 
-pub(crate) use panels::Panels;
+pub(crate) use panels::{Panels, Transpose};
 
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
@@ -306,8 +306,7 @@ impl Tile<'_> {
         }
     }
 
-    /// Bias, smallest and largest value, and the function that is left to be called. A rectifier is a pair of limits;
-    /// limits that nothing exceeds are cheaper than a choice.
+    /// Bias, and the [`limits`] of the activation.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, epilogue: &Epilogue<'_>) -> ([S::V; 2], S::V, S::V, Option<Activation>) {
         let bias = match epilogue.bias {
@@ -317,14 +316,8 @@ impl Tile<'_> {
             }
             None => [s.splat(0.0); 2],
         };
-        let (lowest, highest) = (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY));
-        match epilogue.activation {
-            Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => {
-                (bias, s.splat(0.0), s.splat(max), None)
-            }
-            None | Some(Activation::Linear) => (bias, lowest, highest, None),
-            other => (bias, lowest, highest, other),
-        }
+        let (low, high, later) = limits(s, epilogue.activation);
+        (bias, low, high, later)
     }
 
     #[inline(always)]
@@ -379,6 +372,64 @@ impl Tile<'_> {
                 }
             }
         }
+    }
+}
+
+/// Smallest and largest value, and the function that is left to be called. A rectifier is a pair of limits; limits that
+/// nothing exceeds are cheaper than a choice.
+#[inline(always)]
+pub(crate) fn limits<S: Simd>(s: S, activation: Option<Activation>) -> (S::V, S::V, Option<Activation>) {
+    let (lowest, highest) = (s.splat(f32::NEG_INFINITY), s.splat(f32::INFINITY));
+    match activation {
+        Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) => (s.splat(0.0), s.splat(max), None),
+        None | Some(Activation::Linear) => (lowest, highest, None),
+        other => (lowest, highest, other),
+    }
+}
+
+/// `to[r * stride..][..PANEL] = ` the product of row `r` with a panel, for the first `count` rows, 1 to [`ROWS`].
+///
+/// # Safety
+/// The first `count` of `rows` lead to `panel.len() / PANEL` values.
+#[inline(always)]
+pub(crate) unsafe fn products<S: Simd>(
+    s: S,
+    rows: &[*const f32; ROWS],
+    count: usize,
+    panel: &[f32],
+    to: &mut [f32],
+    stride: usize,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        match count {
+            6 => store_products::<S, 6>(s, rows, panel, to, stride),
+            5 => store_products::<S, 5>(s, rows, panel, to, stride),
+            4 => store_products::<S, 4>(s, rows, panel, to, stride),
+            3 => store_products::<S, 3>(s, rows, panel, to, stride),
+            2 => store_products::<S, 2>(s, rows, panel, to, stride),
+            _ => store_products::<S, 1>(s, rows, panel, to, stride),
+        }
+    }
+}
+
+/// # Safety
+/// As [`products`], with `R` rows.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)] // Constant indices, as in `Tile::rows`.
+unsafe fn store_products<S: Simd, const R: usize>(
+    s: S,
+    rows: &[*const f32; ROWS],
+    panel: &[f32],
+    to: &mut [f32],
+    stride: usize,
+) {
+    // SAFETY: passed on.
+    let sums = unsafe { accumulate::<S, R>(s, rows, panel.len() / PANEL, panel) };
+    for r in 0..R {
+        let to = &mut to[r * stride..][..PANEL];
+        s.store_slice(sums[r][0], to);
+        s.store_slice(sums[r][1], &mut to[8..]);
     }
 }
 

@@ -77,10 +77,10 @@ impl Panels {
 }
 
 /// `to[k * PANEL + c] = rows[c][k]` for the first `count` of eight rows.
-struct Transpose<'a> {
-    rows: [&'a [f32]; 8],
-    count: usize,
-    to: &'a mut [f32],
+pub(crate) struct Transpose<'a> {
+    pub(crate) rows: [&'a [f32]; 8],
+    pub(crate) count: usize,
+    pub(crate) to: &'a mut [f32],
 }
 
 impl Kernel for Transpose<'_> {

@@ -12,20 +12,20 @@ use crate::reference::{Sums, check_everywhere, f64s, values};
 const TOLERANCE: f64 = 1e-6;
 
 /// (y, x, w) index of every term.
-type Terms = Vec<(usize, usize, usize)>;
+pub(crate) type Terms = Vec<(usize, usize, usize)>;
 
-struct Operands {
-    x: Vec<f32>,
-    w: Vec<f32>,
-    dy: Vec<f32>,
+pub(crate) struct Operands {
+    pub(crate) x: Vec<f32>,
+    pub(crate) w: Vec<f32>,
+    pub(crate) dy: Vec<f32>,
 }
 
 impl Operands {
-    fn new(x: usize, w: usize, y: usize) -> Self {
+    pub(crate) fn new(x: usize, w: usize, y: usize) -> Self {
         Self { x: values(x, 1), w: values(w, 2), dy: values(y, 3) }
     }
 
-    fn forward(&self, terms: &Terms, scale: Option<&[f32]>, epilogue: &Epilogue<'_>) -> Sums {
+    pub(crate) fn forward(&self, terms: &Terms, scale: Option<&[f32]>, epilogue: &Epilogue<'_>) -> Sums {
         let mut y = Sums::new(vec![0.0; self.dy.len()]);
         for &(i, j, k) in terms {
             y.add(i, f64::from(self.x[j]) * f64::from(self.w[k]));
@@ -47,7 +47,7 @@ impl Operands {
         y
     }
 
-    fn backward_input(&self, terms: &Terms, start: &[f32]) -> Sums {
+    pub(crate) fn backward_input(&self, terms: &Terms, start: &[f32]) -> Sums {
         let mut dx = Sums::new(f64s(start));
         for &(i, j, k) in terms {
             dx.add(j, f64::from(self.dy[i]) * f64::from(self.w[k]));
@@ -55,7 +55,7 @@ impl Operands {
         dx
     }
 
-    fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Sums {
+    pub(crate) fn backward_kernel(&self, terms: &Terms, start: &[f32]) -> Sums {
         let mut dw = Sums::new(f64s(start));
         for &(i, j, k) in terms {
             dw.add(k, f64::from(self.dy[i]) * f64::from(self.x[j]));
@@ -64,7 +64,7 @@ impl Operands {
     }
 }
 
-fn conv_terms(g: &Conv2d) -> Terms {
+pub(crate) fn conv_terms(g: &Conv2d) -> Terms {
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
     let mut terms = Terms::new();
     for n in 0..g.n {
@@ -113,7 +113,7 @@ fn pairs(a: usize, b: usize) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Runs `check` without an epilogue and with a full one.
-fn with_epilogues(channels: usize, y: usize, check: impl Fn(Option<&[f32]>, &Epilogue<'_>)) {
+pub(crate) fn with_epilogues(channels: usize, y: usize, check: impl Fn(Option<&[f32]>, &Epilogue<'_>)) {
     check(None, &Epilogue::default());
     let (scale, bias, residual) = (values(channels, 4), values(channels, 5), values(y, 6));
     for activation in [Activation::RELU6, Activation::Silu] {
@@ -199,7 +199,7 @@ fn check_matmul(m: usize, k: usize, n: usize) {
 }
 
 /// A layer as Keras `padding="same"` has it; odd sizes and strides put more padding after than before.
-fn same(n: usize, hw: [usize; 2], channels: [usize; 2], k: [usize; 2], stride: usize) -> Conv2d {
+pub(crate) fn same(n: usize, hw: [usize; 2], channels: [usize; 2], k: [usize; 2], stride: usize) -> Conv2d {
     let [h, w] = hw;
     let [ho, wo] = hw.map(|l| l.div_ceil(stride));
     let pad = [(h, ho, k[0]), (w, wo, k[1])].map(|(i, o, k)| ((o - 1) * stride + k).saturating_sub(i) / 2);

@@ -6,3 +6,4 @@ mod linear;
 mod pooling;
 mod reference;
 mod rows;
+mod winograd;

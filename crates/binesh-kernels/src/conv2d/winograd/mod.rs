@@ -1,0 +1,412 @@
+//! 3x3 convolution of stride 1 by Winograd's minimal filtering F(4x4, 3x3): a tile of 4x4 outputs takes 36
+//! multiplications for each pair of channels instead of 144. Lavin and Gray 2015, arXiv:1509.09308, equation 8:
+//! `Y = A^T [(G g G^T) * (B^T d B)] A`, where the element-wise product, summed over input channels, is 36 matrix products.
+//!
+//! Tiles are independent of each other and each of their sums runs over the input channels in order, so that a result
+//! depends neither on the threads nor on the batch.
+
+mod kernel_gradient;
+mod pack;
+mod transform;
+
+use std::ops::Range;
+
+use super::Conv2d;
+use crate::scratch::with_scratch;
+use crate::simd::{Kernel, Simd, load_part, store_part};
+use crate::threads::SharedMut;
+use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
+use crate::{Cx, Epilogue, Isa, Winograd, activation};
+pub(super) use kernel_gradient::backward_kernel;
+pub(super) use pack::Weights;
+use pack::{WeightsView, packed_len};
+
+/// Outputs along an edge of a tile.
+const TILE: usize = 4;
+
+/// Inputs along the edge of what a tile sees.
+const EDGE: usize = TILE + 2;
+
+/// Products for each tile and pair of channels.
+const PRODUCTS: usize = EDGE * EDGE;
+
+/// Channels of a vector.
+const LANES: usize = 8;
+
+/// Fewer channels than this on either side leave too little between the transforms.
+const FEW_CHANNELS: usize = 32;
+
+/// Tiles that one thread takes from input to output, if their part of the work is large enough.
+const BLOCK_TILES: usize = 24;
+
+/// Up to this many bytes of weights are read again for each block of tiles; more only once for many.
+const BLOCK_WEIGHTS: usize = 4 * PRODUCTS * 128 * 128;
+
+/// Transformed values of the input that are held at once when threads share them: 8 MB.
+const SHARED_VALUES: usize = 2 << 20;
+
+/// Panels whose products are formed before they are transformed to outputs.
+const PANELS_AT_ONCE: usize = 4;
+
+/// What reading a weight from memory costs, in multiplications.
+const WEIGHT_COST: usize = 14;
+
+/// What transforming a tile costs for each channel, in multiplications.
+const TRANSFORM_COST: usize = 240;
+
+/// What transforming and packing a weight costs, for each product.
+const PACK_COST: usize = 46;
+
+/// Whether the convolution is of the kind.
+pub(super) fn is_defined(g: &Conv2d) -> bool {
+    let small = g.pad.iter().all(|&pad| pad < EDGE / 2);
+    let dense = g.groups == 1 && g.cin > 0 && g.cout > 0;
+    [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && dense && small
+}
+
+/// What is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The output; the kernel was packed before.
+    Forward,
+    /// A gradient; the kernel, or its gradient, is transformed on the way.
+    Backward,
+}
+
+/// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
+pub(super) fn is_chosen(choice: Winograd, g: &Conv2d, pass: Pass) -> bool {
+    is_defined(g)
+        && match choice {
+            Winograd::WhereFaster => is_faster(g, pass),
+            Winograd::WherePossible => true,
+            Winograd::Never => false,
+        }
+}
+
+fn is_faster(g: &Conv2d, pass: Pass) -> bool {
+    if g.cin.min(g.cout) < FEW_CHANNELS {
+        return false;
+    }
+    let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count());
+    let weight = match pass {
+        Pass::Forward => WEIGHT_COST,
+        Pass::Backward => WEIGHT_COST + PACK_COST,
+    };
+    let weights = |products: usize| (products * weight) as u64;
+    let direct = g.macs() + pairs * weights(9);
+    let multiplied = (tiles.next_multiple_of(ROWS) * PRODUCTS) as u64 * pairs;
+    let transformed = (tiles * (g.cin + g.cout) * TRANSFORM_COST) as u64;
+    multiplied + transformed + pairs * weights(PRODUCTS) < direct
+}
+
+/// `dx += ` the convolution of `dy` with the kernel turned around.
+pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let pad = g.pad.map(|pad| 2 - pad);
+    let around = Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g };
+    let shape = [around.cin, around.cout];
+    with_scratch(packed_len(shape), |packed| {
+        let weights = WeightsView::pack_turned(cx, shape, w, packed);
+        run(cx, &around, dy, weights, dx, Store::Add);
+    });
+}
+
+fn tiles(g: &Conv2d) -> Places {
+    Places { images: g.n, height: g.ho.div_ceil(TILE), width: g.wo.div_ceil(TILE) }
+}
+
+/// `y = activation(x * kernel + bias + residual)`
+///
+/// # Shapes
+/// See [`Conv2d`].
+pub(super) fn forward(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    x: &[f32],
+    weights: &Weights,
+    y: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) {
+    run(cx, g, x, weights.view(), y, Store::Replace(*epilogue));
+}
+
+fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: WeightsView<'_>, y: &mut [f32], store: Store<'_>) {
+    if y.is_empty() {
+        return;
+    }
+    let zeros = vec![0.0; g.cin];
+    let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride: g.cin.next_multiple_of(LANES) };
+    let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
+    let (count, threads) = (job.tiles.count(), cx.threads.count());
+    let blocks = count.div_ceil(BLOCK_TILES);
+    if weights.bytes() <= BLOCK_WEIGHTS && (blocks >= 4 * threads || threads == 1) {
+        let block = count.div_ceil(blocks.next_multiple_of(threads));
+        cx.threads.run(count.div_ceil(block), |i| job.block(i * block..((i + 1) * block).min(count)));
+    } else {
+        job.shared(cx);
+    }
+}
+
+struct Job<'a> {
+    input: Input<'a>,
+    tiles: Places,
+    weights: WeightsView<'a>,
+    store: Store<'a>,
+    y: SharedMut,
+}
+
+impl Job<'_> {
+    /// Some tiles from input to output, on this thread.
+    fn block(&self, tiles: Range<usize>) {
+        with_scratch(self.transformed_len(tiles.len()), |v| {
+            self.input.transform(&tiles, &tiles, SharedMut::new(v));
+            let panels = self.weights.panels();
+            for first in (0..panels).step_by(PANELS_AT_ONCE) {
+                self.multiply(v, &tiles, &tiles, first..panels.min(first + PANELS_AT_ONCE));
+            }
+        });
+    }
+
+    /// All tiles, as many at a time as are to be held: the threads share first the transform of the input, then the
+    /// products and the transform to outputs.
+    fn shared(&self, cx: Cx<'_>) {
+        let (count, threads, panels) = (self.tiles.count(), cx.threads.count(), self.weights.panels());
+        let most = (SHARED_VALUES / self.transformed_len(1)).max(BLOCK_TILES);
+        let held = count.div_ceil(count.div_ceil(most));
+        with_scratch(self.transformed_len(held), |v| {
+            for held in parts(0..count, held) {
+                let shared = SharedMut::new(v);
+                let rows: Vec<_> = parts(held.clone(), held.len().div_ceil(4 * threads)).collect();
+                cx.threads.run(rows.len(), |i| self.input.transform(&rows[i], &held, shared));
+                let columns = panels.div_ceil(2 * threads).min(PANELS_AT_ONCE);
+                let columns: Vec<_> = parts(0..panels, columns).collect();
+                let splits = (2 * threads).div_ceil(columns.len());
+                let rows = held.len().div_ceil(ROWS).div_ceil(splits) * ROWS;
+                let rows: Vec<_> = parts(held.clone(), rows).collect();
+                cx.threads.run(rows.len() * columns.len(), |i| {
+                    let (row, column) = (i % rows.len(), i / rows.len());
+                    self.multiply(v, &rows[row], &held, columns[column].clone());
+                });
+            }
+        });
+    }
+
+    fn transformed_len(&self, tiles: usize) -> usize {
+        PRODUCTS * tiles * self.input.stride
+    }
+
+    /// The outputs of `tiles` in the channels of `panels`.
+    fn multiply(&self, v: &[f32], tiles: &Range<usize>, held: &Range<usize>, panels: Range<usize>) {
+        let Input { isa, g, stride, .. } = self.input;
+        let (rows, width) = (tiles.len(), panels.len() * PANEL);
+        let first = panels.start * PANEL;
+        let channels = width.min(g.cout - first);
+        with_scratch(PRODUCTS * rows * width, |m| {
+            let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
+            isa.dispatch(Products { v, stride, plane, rows, weights: self.weights, panels, m });
+            self.tiles.each(tiles.clone(), |i, place| {
+                let m = &m[i * width..];
+                isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
+            });
+        });
+    }
+}
+
+/// What is transformed.
+struct Input<'a> {
+    isa: Isa,
+    g: &'a Conv2d,
+    x: &'a [f32],
+    /// Stands for every pixel of the padding.
+    zeros: &'a [f32],
+    /// From one row of transformed values to the next.
+    stride: usize,
+}
+
+impl Input<'_> {
+    /// Writes the transformed input of `some` tiles to `v: [PRODUCTS, held, stride]`.
+    fn transform(&self, some: &Range<usize>, held: &Range<usize>, v: SharedMut) {
+        let plane = held.len() * self.stride;
+        tiles(self.g).each(some.clone(), |i, place| {
+            let at = (some.start + i - held.start) * self.stride;
+            let to = v.address(at, (PRODUCTS - 1) * plane + self.stride);
+            self.isa.dispatch(Transform { from: self.seen(place), cin: self.g.cin, to, plane });
+        });
+    }
+
+    /// The pixels that a tile sees: each leads to `Cin` values.
+    fn seen(&self, [n, ty, tx]: Place) -> [*const f32; PRODUCTS] {
+        let Conv2d { h, w, cin, pad, .. } = *self.g;
+        let mut from = [self.zeros.as_ptr(); PRODUCTS];
+        for (y, from) in from.chunks_exact_mut(EDGE).enumerate() {
+            let iy = (ty * TILE + y).wrapping_sub(pad[0]);
+            for (x, from) in from.iter_mut().enumerate() {
+                let ix = (tx * TILE + x).wrapping_sub(pad[1]);
+                if iy < h && ix < w {
+                    *from = self.x[((n * h + iy) * w + ix) * cin..][..cin].as_ptr();
+                }
+            }
+        }
+        from
+    }
+}
+
+/// `range` in parts of `len`; the last may be shorter.
+fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
+/// The last `count` values, from `start` on, of each of some pixels; then zeros.
+///
+/// # Safety
+/// Each pointer leads to `start + count` values, and `count` is less than [`LANES`].
+#[inline(always)]
+unsafe fn rest<const N: usize>(from: &[*const f32; N], start: usize, count: usize) -> [[f32; LANES]; N] {
+    let mut rest = [[0.0; LANES]; N];
+    for (rest, from) in rest.iter_mut().zip(from) {
+        // SAFETY: the caller's promise.
+        rest[..count].copy_from_slice(unsafe { std::slice::from_raw_parts(from.add(start), count) });
+    }
+    rest
+}
+
+/// One tile of the input.
+struct Transform {
+    /// Each leads to `cin` values.
+    from: [*const f32; PRODUCTS],
+    cin: usize,
+    /// For each product, `plane` apart, `cin` values rounded up to whole vectors.
+    to: *mut f32,
+    plane: usize,
+}
+
+impl Kernel for Transform {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        const { assert!(S::LANES == LANES) }
+        let Self { from, cin, to, plane } = self;
+        let whole = cin / LANES * LANES;
+        for c in (0..whole).step_by(LANES) {
+            // SAFETY: `c + LANES <= cin`.
+            unsafe { transform::input(s, &from, c, to.add(c), plane) };
+        }
+        if whole < cin {
+            // SAFETY: `cin` values from each pointer.
+            let rest = unsafe { rest(&from, whole, cin - whole) };
+            let starts = rest.each_ref().map(|values| values.as_ptr());
+            // SAFETY: each pointer leads to a vector; there is room for a whole one after `whole` values.
+            unsafe { transform::input(s, &starts, 0, to.add(whole), plane) };
+        }
+    }
+}
+
+/// The products of some tiles with some panels.
+struct Products<'a> {
+    /// For each product, `plane` apart: `rows` rows, `stride` apart.
+    v: &'a [f32],
+    stride: usize,
+    plane: usize,
+    rows: usize,
+    weights: WeightsView<'a>,
+    panels: Range<usize>,
+    /// `[PRODUCTS, rows, panels, PANEL]`
+    m: &'a mut [f32],
+}
+
+impl Kernel for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { v, stride, plane, rows, weights, panels, m } = self;
+        let depth = weights.cin;
+        let width = panels.len() * PANEL;
+        for product in 0..PRODUCTS {
+            for panel in panels.clone() {
+                let b = weights.panel(panel, product);
+                let column = (panel - panels.start) * PANEL;
+                for row in (0..rows).step_by(ROWS) {
+                    let count = ROWS.min(rows - row);
+                    let mut a = [v.as_ptr(); ROWS];
+                    for (r, a) in a[..count].iter_mut().enumerate() {
+                        *a = v[product * plane + (row + r) * stride..][..depth].as_ptr();
+                    }
+                    let to = &mut m[(product * rows + row) * width + column..];
+                    // SAFETY: the first `count` pointers lead to `depth` values.
+                    unsafe { products(s, &a, count, b, to, width) };
+                }
+            }
+        }
+    }
+}
+
+/// The outputs of one tile.
+struct Output<'a> {
+    job: &'a Job<'a>,
+    /// For each product, `plane` apart: `channels` values rounded up to whole vectors.
+    m: &'a [f32],
+    plane: usize,
+    place: Place,
+    /// First output channel, and how many.
+    first: usize,
+    channels: usize,
+}
+
+impl Kernel for Output<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { job, m, plane, place: [n, ty, tx], first, channels } = self;
+        let Conv2d { ho, wo, cout, .. } = *job.input.g;
+        let [height, width] = [TILE.min(ho - ty * TILE), TILE.min(wo - tx * TILE)];
+        let at = ((n * ho + ty * TILE) * wo + tx * TILE) * cout + first;
+        assert!(m.len() >= (PRODUCTS - 1) * plane + channels.next_multiple_of(LANES));
+        for c in (0..channels).step_by(LANES) {
+            let count = LANES.min(channels - c);
+            // SAFETY: a vector at `c` of each plane is inside `m`, as asserted.
+            let tile = unsafe { transform::output(s, m.as_ptr().add(c), plane) };
+            for (y, row) in tile[..height].iter().enumerate() {
+                for (x, &sum) in row[..width].iter().enumerate() {
+                    self.store(s, sum, at + (y * wo + x) * cout + c, first + c, count);
+                }
+            }
+        }
+        let Store::Replace(Epilogue { activation, .. }) = job.store else { return };
+        if let (_, _, Some(f)) = limits(s, activation) {
+            for y in 0..height {
+                for x in 0..width {
+                    // SAFETY: as in `store`.
+                    let y = unsafe { job.y.slice(at + (y * wo + x) * cout, channels) };
+                    activation::in_place(job.input.isa, f, y);
+                }
+            }
+        }
+    }
+}
+
+impl Output<'_> {
+    /// Finishes `count` channels from `channel` on, all but activations that are no limits.
+    #[inline(always)]
+    fn store<S: Simd>(&self, s: S, sum: S::V, at: usize, channel: usize, count: usize) {
+        // SAFETY: tiles and panels do not overlap in `y`, and one task has each.
+        let y = unsafe { self.job.y.slice(at, count) };
+        let mut sum = sum;
+        match &self.job.store {
+            Store::Add => sum = s.add(load_part(s, y), sum),
+            Store::Replace(Epilogue { bias, residual, activation }) => {
+                if let Some(bias) = bias {
+                    sum = s.add(sum, load_part(s, &bias[channel..channel + count]));
+                }
+                if let Some(residual) = residual {
+                    sum = s.add(sum, load_part(s, &residual[at..at + count]));
+                }
+                let (low, high, _) = limits(s, *activation);
+                sum = s.min(high, s.max(low, sum));
+            }
+        }
+        store_part(s, sum, y);
+    }
+}

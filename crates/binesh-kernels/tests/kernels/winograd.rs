@@ -1,0 +1,111 @@
+//! Winograd's F(4x4, 3x3), wherever it is defined, against the naive convolution.
+
+use binesh_kernels::conv2d::{self, Conv2d};
+use binesh_kernels::{Cx, Epilogue, Winograd};
+use proptest::prelude::*;
+
+use crate::bilinear::{Operands, conv_terms, same, with_epilogues};
+use crate::reference::{check_everywhere, values};
+
+/// Of the largest value.
+const TOLERANCE: f64 = 5e-5;
+
+fn check(g: Conv2d) {
+    let terms = conv_terms(&g);
+    let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
+    with_epilogues(g.cout, g.y_len(), |scale, epilogue| {
+        check_everywhere(&o.forward(&terms, scale, epilogue).values, TOLERANCE, |cx| {
+            let cx = wherever_possible(cx);
+            let packed = conv2d::pack(cx, &g, &o.w, scale);
+            let mut y = vec![f32::NAN; g.y_len()];
+            conv2d::forward(cx, &g, &o.x, &packed, &mut y, epilogue);
+            y
+        });
+    });
+    let start = values(g.x_len(), 7);
+    check_everywhere(&o.backward_input(&terms, &start).values, TOLERANCE, |cx| {
+        let mut dx = start.clone();
+        conv2d::backward_input(wherever_possible(cx), &g, &o.dy, &o.w, &mut dx);
+        dx
+    });
+    let start = values(g.kernel_len(), 8);
+    check_everywhere(&o.backward_kernel(&terms, &start).values, TOLERANCE, |cx| {
+        let mut dw = start.clone();
+        conv2d::backward_kernel(wherever_possible(cx), &g, &o.x, &o.dy, &mut dw);
+        dw
+    });
+}
+
+fn wherever_possible(cx: Cx<'_>) -> Cx<'_> {
+    Cx { winograd: Winograd::WherePossible, ..cx }
+}
+
+#[test]
+fn whole_tiles() {
+    check(same(1, [8, 12], [16, 32], [3, 3], 1));
+    check(same(3, [4, 4], [8, 16], [3, 3], 1));
+}
+
+#[test]
+fn edges() {
+    check(same(2, [9, 11], [16, 32], [3, 3], 1));
+    check(same(2, [7, 7], [24, 16], [3, 3], 1));
+    check(same(1, [1, 1], [17, 5], [3, 3], 1));
+    check(same(2, [2, 3], [40, 33], [3, 3], 1));
+}
+
+#[test]
+fn padding_and_windows_beyond_the_input() {
+    check(Conv2d { ho: 5, wo: 7, pad: [0, 0], ..same(2, [7, 9], [6, 9], [3, 3], 1) });
+    check(Conv2d { ho: 9, wo: 11, pad: [2, 2], ..same(1, [7, 9], [6, 9], [3, 3], 1) });
+    check(Conv2d { ho: 14, wo: 3, pad: [2, 0], ..same(1, [3, 5], [6, 9], [3, 3], 1) });
+}
+
+#[test]
+fn more_channels_than_are_transformed_at_once() {
+    check(same(1, [6, 5], [150, 130], [3, 3], 1));
+}
+
+#[test]
+fn enough_tiles_for_blocks_of_several_threads() {
+    check(same(2, [47, 71], [9, 20], [3, 3], 1));
+}
+
+#[test]
+fn a_picture_alone_equals_itself_in_a_batch() {
+    let g = same(9, [19, 22], [20, 40], [3, 3], 1);
+    let one = Conv2d { n: 1, ..g };
+    let (x, w) = (values(g.x_len(), 1), values(g.kernel_len(), 2));
+    check_everywhere(&[0.0], 1e-9, |cx| {
+        let cx = wherever_possible(cx);
+        let packed = conv2d::pack(cx, &g, &w, None);
+        let (mut all, mut alone) = (vec![0.0; g.y_len()], vec![0.0; one.y_len()]);
+        conv2d::forward(cx, &g, &x, &packed, &mut all, &Epilogue::default());
+        for (x, y) in x.chunks_exact(one.x_len()).zip(all.chunks_exact(one.y_len())) {
+            conv2d::forward(cx, &one, x, &packed, &mut alone, &Epilogue::default());
+            assert_eq!(alone, y);
+        }
+        vec![0.0]
+    });
+}
+
+#[test]
+fn empty_batch() {
+    check(same(0, [5, 5], [3, 4], [3, 3], 1));
+}
+
+prop_compose! {
+    fn axis()(length in 1usize..14, pad in 0usize..3, extra in 0usize..3) -> [usize; 3] {
+        [length, pad, (length + 2 * pad).saturating_sub(2) + extra]
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any(n in 1usize..4, [h, ph, ho] in axis(), [w, pw, wo] in axis(), cin in 1usize..40, cout in 1usize..70) {
+        let g = same(n, [h, w], [cin, cout], [3, 3], 1);
+        check(Conv2d { ho, wo, pad: [ph, pw], ..g });
+    }
+}
