@@ -38,6 +38,16 @@ impl Runtime {
         Runtime { isa, threads: Arc::new(Threads::new(threads)) }
     }
 
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
     pub(crate) fn cx(&self) -> Cx<'_> {
         Cx { isa: self.isa, threads: &self.threads }
     }
