@@ -1,6 +1,7 @@
 //! The verbs: one file each, one line each in [`Verb`].
 
 mod activations;
+mod bench;
 mod completions;
 mod evaluate;
 mod extract;
@@ -59,6 +60,7 @@ enum Verb {
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
     Extract(extract::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
 }
 
@@ -82,6 +84,7 @@ impl Cli {
             Verb::Train(args) => train::run(args, &self.common),
             Verb::Evaluate(args) => evaluate::run(args, &self.common),
             Verb::Extract(args) => extract::run(args, &self.common),
+            Verb::Bench(args) => bench::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
         }
     }

@@ -49,6 +49,16 @@ impl Runtime {
         Runtime { winograd, ..self }
     }
 
+    /// The instruction set.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
     pub(crate) fn cx(&self) -> Cx<'_> {
         Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd }
     }

@@ -5,6 +5,7 @@
 
 mod activations;
 mod bad;
+mod bench;
 mod evaluate;
 mod extract;
 mod heatmap;

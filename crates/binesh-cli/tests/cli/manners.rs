@@ -91,6 +91,7 @@ fn a_reader_that_leaves_is_no_error() {
         "predict -m seq.h5 --scaling unit --json pix.png",
         "heatmap -m vgg.h5 --scaling unit pix.png --out maps",
         "activations -m seq.h5 --scaling unit pix.png --out layers",
+        "bench seq.h5 --seconds 0",
         "completions zsh",
         "--help",
     ] {
