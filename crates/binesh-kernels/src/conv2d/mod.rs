@@ -165,7 +165,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     if direct::few_input_channels(geom) {
         return columns::backward_input(cx, geom, dy, w, dx);
     }
-    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
+    if winograd::is_chosen(cx.winograd, geom, Pass::Input) {
         return winograd::backward_input(cx, geom, dy, w, dx);
     }
     direct::backward_input(cx, geom, dy, w, dx);
@@ -180,7 +180,7 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
-    if winograd::is_chosen(cx.winograd, geom, Pass::Backward) {
+    if winograd::is_chosen(cx.winograd, geom, Pass::Kernel) {
         return winograd::backward_kernel(cx, geom, x, dy, dw);
     }
     direct::backward_kernel(cx, geom, x, dy, dw);

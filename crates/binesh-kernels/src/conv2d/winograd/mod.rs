@@ -19,7 +19,7 @@ use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
 use crate::{Cx, Epilogue, Isa, Winograd, activation};
 pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
-use pack::{WeightsView, packed_len};
+use pack::{Given, Panels, Source, packed_len};
 
 /// Outputs along an edge of a tile.
 const TILE: usize = 4;
@@ -34,13 +34,13 @@ const PRODUCTS: usize = EDGE * EDGE;
 const LANES: usize = 8;
 
 /// Fewer channels than this on either side leave too little between the transforms.
-const FEW_CHANNELS: usize = 32;
+const FEW_CHANNELS: usize = 16;
 
 /// Tiles that one thread takes from input to output, if their part of the work is large enough.
 const BLOCK_TILES: usize = 24;
 
-/// Up to this many bytes of weights are read again for each block of tiles; more only once for many.
-const BLOCK_WEIGHTS: usize = 4 * PRODUCTS * 128 * 128;
+/// Up to this many weights are read again for each block of tiles; more only once for many.
+const BLOCK_WEIGHTS: usize = PRODUCTS * 128 * 128;
 
 /// Transformed values of the input that are held at once when threads share them: 8 MB.
 const SHARED_VALUES: usize = 2 << 20;
@@ -48,14 +48,8 @@ const SHARED_VALUES: usize = 2 << 20;
 /// Panels whose products are formed before they are transformed to outputs.
 const PANELS_AT_ONCE: usize = 4;
 
-/// What reading a weight from memory costs, in multiplications.
-const WEIGHT_COST: usize = 14;
-
 /// What transforming a tile costs for each channel, in multiplications.
-const TRANSFORM_COST: usize = 240;
-
-/// What transforming and packing a weight costs, for each product.
-const PACK_COST: usize = 46;
+const TRANSFORM_COST: u64 = 240;
 
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
@@ -69,8 +63,22 @@ pub(super) fn is_defined(g: &Conv2d) -> bool {
 pub(super) enum Pass {
     /// The output; the kernel was packed before.
     Forward,
-    /// A gradient; the kernel, or its gradient, is transformed on the way.
-    Backward,
+    /// The gradient of the input; the kernel is packed on the way.
+    Input,
+    /// The gradient of the kernel.
+    Kernel,
+}
+
+impl Pass {
+    /// What a weight costs, in multiplications: one of the direct sum's 9 for each pair of channels, and one of
+    /// [`PRODUCTS`]. Measured on a Zen 2.
+    fn weight_costs(self) -> [u64; 2] {
+        match self {
+            Pass::Forward => [14, 14],
+            Pass::Input => [60, 24],
+            Pass::Kernel => [60, 60],
+        }
+    }
 }
 
 /// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
@@ -87,26 +95,25 @@ fn is_faster(g: &Conv2d, pass: Pass) -> bool {
     if g.cin.min(g.cout) < FEW_CHANNELS {
         return false;
     }
-    let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count());
-    let weight = match pass {
-        Pass::Forward => WEIGHT_COST,
-        Pass::Backward => WEIGHT_COST + PACK_COST,
-    };
-    let weights = |products: usize| (products * weight) as u64;
-    let direct = g.macs() + pairs * weights(9);
-    let multiplied = (tiles.next_multiple_of(ROWS) * PRODUCTS) as u64 * pairs;
-    let transformed = (tiles * (g.cin + g.cout) * TRANSFORM_COST) as u64;
-    multiplied + transformed + pairs * weights(PRODUCTS) < direct
+    let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count() as u64);
+    let [direct, winograd] = pass.weight_costs();
+    let direct = g.macs() + pairs * 9 * direct;
+    let multiplied = pairs * PRODUCTS as u64 * (tiles.next_multiple_of(ROWS as u64) + winograd);
+    let transformed = tiles * (g.cin + g.cout) as u64 * TRANSFORM_COST;
+    multiplied + transformed < direct
 }
 
 /// `dx += ` the convolution of `dy` with the kernel turned around.
 pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let pad = g.pad.map(|pad| 2 - pad);
     let around = Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g };
-    let shape = [around.cin, around.cout];
-    with_scratch(packed_len(shape), |packed| {
-        let weights = WeightsView::pack_turned(cx, shape, w, packed);
-        run(cx, &around, dy, weights, dx, Store::Add);
+    let (shape, source) = ([around.cin, around.cout], Source::Turned { w });
+    if !in_blocks(cx, &around) {
+        return run(cx, &around, dy, Given::Raw(source), dx, Store::Add);
+    }
+    with_scratch(packed_len(shape), |data| {
+        source.pack(cx, shape, data);
+        run(cx, &around, dy, Given::Packed(Panels { data, depth: around.cin }), dx, Store::Add);
     });
 }
 
@@ -126,30 +133,36 @@ pub(super) fn forward(
     y: &mut [f32],
     epilogue: &Epilogue<'_>,
 ) {
-    run(cx, g, x, weights.view(), y, Store::Replace(*epilogue));
+    run(cx, g, x, Given::Packed(weights.panels()), y, Store::Replace(*epilogue));
 }
 
-fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: WeightsView<'_>, y: &mut [f32], store: Store<'_>) {
+fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: Given<'_>, y: &mut [f32], store: Store<'_>) {
     if y.is_empty() {
         return;
     }
     let zeros = vec![0.0; g.cin];
     let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride: g.cin.next_multiple_of(LANES) };
     let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
-    let (count, threads) = (job.tiles.count(), cx.threads.count());
-    let blocks = count.div_ceil(BLOCK_TILES);
-    if weights.bytes() <= BLOCK_WEIGHTS && (blocks >= 4 * threads || threads == 1) {
-        let block = count.div_ceil(blocks.next_multiple_of(threads));
+    if in_blocks(cx, g) {
+        let (count, threads) = (job.tiles.count(), cx.threads.count());
+        let block = count.div_ceil(count.div_ceil(BLOCK_TILES).next_multiple_of(threads));
         cx.threads.run(count.div_ceil(block), |i| job.block(i * block..((i + 1) * block).min(count)));
     } else {
         job.shared(cx);
     }
 }
 
+/// Whether each thread takes tiles from input to output: there are enough for all, and few weights to be read again for
+/// each block.
+fn in_blocks(cx: Cx<'_>, g: &Conv2d) -> bool {
+    let (blocks, threads) = (tiles(g).count().div_ceil(BLOCK_TILES), cx.threads.count());
+    packed_len([g.cin, g.cout]) <= BLOCK_WEIGHTS && (threads == 1 || blocks >= 4 * threads)
+}
+
 struct Job<'a> {
     input: Input<'a>,
     tiles: Places,
-    weights: WeightsView<'a>,
+    weights: Given<'a>,
     store: Store<'a>,
     y: SharedMut,
 }
@@ -159,7 +172,7 @@ impl Job<'_> {
     fn block(&self, tiles: Range<usize>) {
         with_scratch(self.transformed_len(tiles.len()), |v| {
             self.input.transform(&tiles, &tiles, SharedMut::new(v));
-            let panels = self.weights.panels();
+            let panels = self.panels();
             for first in (0..panels).step_by(PANELS_AT_ONCE) {
                 self.multiply(v, &tiles, &tiles, first..panels.min(first + PANELS_AT_ONCE));
             }
@@ -169,7 +182,7 @@ impl Job<'_> {
     /// All tiles, as many at a time as are to be held: the threads share first the transform of the input, then the
     /// products and the transform to outputs.
     fn shared(&self, cx: Cx<'_>) {
-        let (count, threads, panels) = (self.tiles.count(), cx.threads.count(), self.weights.panels());
+        let (count, threads, panels) = (self.tiles.count(), cx.threads.count(), self.panels());
         let most = (SHARED_VALUES / self.transformed_len(1)).max(BLOCK_TILES);
         let held = count.div_ceil(count.div_ceil(most));
         with_scratch(self.transformed_len(held), |v| {
@@ -190,6 +203,10 @@ impl Job<'_> {
         });
     }
 
+    fn panels(&self) -> usize {
+        self.input.g.cout.div_ceil(PANEL)
+    }
+
     fn transformed_len(&self, tiles: usize) -> usize {
         PRODUCTS * tiles * self.input.stride
     }
@@ -202,7 +219,10 @@ impl Job<'_> {
         let channels = width.min(g.cout - first);
         with_scratch(PRODUCTS * rows * width, |m| {
             let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
-            isa.dispatch(Products { v, stride, plane, rows, weights: self.weights, panels, m });
+            self.weights.with_panels(isa, [g.cin, g.cout], panels.clone(), |weights| {
+                let panels = panels.len();
+                isa.dispatch(Products { v, stride, plane, rows, weights, panels, m });
+            });
             self.tiles.each(tiles.clone(), |i, place| {
                 let m = &m[i * width..];
                 isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
@@ -309,8 +329,8 @@ struct Products<'a> {
     stride: usize,
     plane: usize,
     rows: usize,
-    weights: WeightsView<'a>,
-    panels: Range<usize>,
+    weights: Panels<'a>,
+    panels: usize,
     /// `[PRODUCTS, rows, panels, PANEL]`
     m: &'a mut [f32],
 }
@@ -321,19 +341,17 @@ impl Kernel for Products<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { v, stride, plane, rows, weights, panels, m } = self;
-        let depth = weights.cin;
-        let width = panels.len() * PANEL;
+        let (depth, width) = (weights.depth, panels * PANEL);
         for product in 0..PRODUCTS {
-            for panel in panels.clone() {
+            for panel in 0..panels {
                 let b = weights.panel(panel, product);
-                let column = (panel - panels.start) * PANEL;
                 for row in (0..rows).step_by(ROWS) {
                     let count = ROWS.min(rows - row);
                     let mut a = [v.as_ptr(); ROWS];
                     for (r, a) in a[..count].iter_mut().enumerate() {
                         *a = v[product * plane + (row + r) * stride..][..depth].as_ptr();
                     }
-                    let to = &mut m[(product * rows + row) * width + column..];
+                    let to = &mut m[(product * rows + row) * width + panel * PANEL..];
                     // SAFETY: the first `count` pointers lead to `depth` values.
                     unsafe { products(s, &a, count, b, to, width) };
                 }

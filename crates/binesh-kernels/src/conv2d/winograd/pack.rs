@@ -1,94 +1,115 @@
 //! Kernels as the products read them.
 
+use std::ops::Range;
+
 use super::{LANES, PRODUCTS, transform};
-use crate::Cx;
+use crate::scratch::with_scratch;
 use crate::simd::{Kernel, Simd};
 use crate::tile::{PANEL, Transpose};
+use crate::{Cx, Isa};
 
-/// A transformed kernel: for each 16 output channels and each product `[Cin][16]`, zero where there are fewer.
+/// A transformed kernel.
 #[derive(Clone, Debug)]
 pub(in crate::conv2d) struct Weights {
     data: Vec<f32>,
-    cin: usize,
-    cout: usize,
+    shape: [usize; 2],
 }
 
 impl Weights {
     /// From `w: [3, 3, Cin, Cout]`; `scale` multiplies output channels.
-    pub(in crate::conv2d) fn pack(
-        cx: Cx<'_>,
-        [cin, cout]: [usize; 2],
-        w: &[f32],
-        scale: Option<&[f32]>,
-    ) -> Self {
-        let mut data = vec![0.0; packed_len([cin, cout])];
-        pack(cx, [cin, cout], Source::Forward { w, scale }, &mut data);
-        Self { data, cin, cout }
-    }
-
-    pub(super) fn view(&self) -> WeightsView<'_> {
-        WeightsView { data: &self.data, cin: self.cin, cout: self.cout }
+    pub(in crate::conv2d) fn pack(cx: Cx<'_>, shape: [usize; 2], w: &[f32], scale: Option<&[f32]>) -> Self {
+        let mut data = vec![0.0; packed_len(shape)];
+        Source::Forward { w, scale }.pack(cx, shape, &mut data);
+        Self { data, shape }
     }
 
     /// `[Cin, Cout]`
     pub(in crate::conv2d) fn shape(&self) -> [usize; 2] {
-        [self.cin, self.cout]
+        self.shape
     }
 
     pub(in crate::conv2d) fn bytes(&self) -> usize {
         size_of_val(self.data.as_slice())
     }
+
+    pub(super) fn panels(&self) -> Panels<'_> {
+        Panels { data: &self.data, depth: self.shape[0] }
+    }
 }
 
-/// [`Weights`] in borrowed memory.
+/// Some of a transformed kernel: for each 16 output channels and each product `[Cin][16]`, zero where there are fewer.
 #[derive(Clone, Copy)]
-pub(super) struct WeightsView<'a> {
-    data: &'a [f32],
-    pub(super) cin: usize,
-    pub(super) cout: usize,
+pub(super) struct Panels<'a> {
+    pub(super) data: &'a [f32],
+    /// Input channels.
+    pub(super) depth: usize,
 }
 
-impl<'a> WeightsView<'a> {
-    /// The kernel of the gradient of the input, from `w: [3, 3, Cout, Cin]` of the convolution: turned around, and its
-    /// channels exchanged. Packed into `data`, of [`packed_len`].
-    pub(super) fn pack_turned(cx: Cx<'_>, [cin, cout]: [usize; 2], w: &[f32], data: &'a mut [f32]) -> Self {
-        pack(cx, [cin, cout], Source::Turned { w }, data);
-        Self { data, cin, cout }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.data)
-    }
-
-    pub(super) fn panels(&self) -> usize {
-        self.cout.div_ceil(PANEL)
-    }
-
+impl<'a> Panels<'a> {
     pub(super) fn panel(&self, panel: usize, product: usize) -> &'a [f32] {
-        let len = self.cin * PANEL;
+        let len = self.depth * PANEL;
         &self.data[(panel * PRODUCTS + product) * len..][..len]
     }
 }
 
-/// Values of a transformed kernel.
+/// Values of a transformed kernel `[Cin, Cout]`.
 pub(super) fn packed_len([cin, cout]: [usize; 2]) -> usize {
     PRODUCTS * cin * cout.next_multiple_of(PANEL)
 }
 
-fn pack(cx: Cx<'_>, [cin, cout]: [usize; 2], source: Source<'_>, data: &mut [f32]) {
-    cx.threads.run_chunks(data, (PRODUCTS * cin * PANEL).max(1), |i, to| {
-        let first = i * PANEL;
-        cx.isa.dispatch(Pack { cin, cout, source, first, width: PANEL.min(cout - first), to });
-    });
+/// The kernel that a call is given.
+#[derive(Clone, Copy)]
+pub(super) enum Given<'a> {
+    /// All of it packed.
+    Packed(Panels<'a>),
+    /// To be packed by whoever needs a part, which then is still in the cache.
+    Raw(Source<'a>),
+}
+
+impl Given<'_> {
+    /// Calls `f` with some panels.
+    pub(super) fn with_panels(
+        self,
+        isa: Isa,
+        shape: [usize; 2],
+        panels: Range<usize>,
+        f: impl FnOnce(Panels<'_>),
+    ) {
+        let [depth, _] = shape;
+        let len = PRODUCTS * depth * PANEL;
+        match self {
+            Given::Packed(all) => f(Panels { data: &all.data[panels.start * len..panels.end * len], depth }),
+            Given::Raw(source) => with_scratch(panels.len() * len, |data| {
+                for (panel, to) in panels.zip(data.chunks_exact_mut(len)) {
+                    source.pack_panel(isa, shape, panel, to);
+                }
+                f(Panels { data, depth });
+            }),
+        }
+    }
 }
 
 /// Where the nine weights of a pair of channels are.
 #[derive(Clone, Copy)]
-enum Source<'a> {
-    /// `w: [9, Cin, Cout]`, `scale: [Cout]`
+pub(super) enum Source<'a> {
+    /// `w: [3, 3, Cin, Cout]`, `scale: [Cout]`
     Forward { w: &'a [f32], scale: Option<&'a [f32]> },
-    /// `w: [9, Cout, Cin]`, in reverse.
+    /// `w: [3, 3, Cout, Cin]` of the convolution whose input's gradient this one is: turned around, and its channels
+    /// exchanged.
     Turned { w: &'a [f32] },
+}
+
+impl Source<'_> {
+    /// All panels.
+    pub(super) fn pack(self, cx: Cx<'_>, shape: [usize; 2], data: &mut [f32]) {
+        let len = PRODUCTS * shape[0] * PANEL;
+        cx.threads.run_chunks(data, len, |panel, to| self.pack_panel(cx.isa, shape, panel, to));
+    }
+
+    fn pack_panel(self, isa: Isa, [cin, cout]: [usize; 2], panel: usize, to: &mut [f32]) {
+        let first = panel * PANEL;
+        isa.dispatch(Pack { cin, cout, source: self, first, width: PANEL.min(cout - first), to });
+    }
 }
 
 /// One panel.
