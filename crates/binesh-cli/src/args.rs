@@ -22,6 +22,10 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N", help_heading = "Global options", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
+    /// Convolutions as direct sums: slower, a digit closer to exact arithmetic
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) exact: bool,
+
     /// Write one JSON document to standard output instead of text (docs/json.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -32,13 +36,14 @@ impl Common {
     pub(crate) fn runtime(&self) -> Result<Runtime> {
         let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.threads.unwrap_or_else(all);
-        Ok(match std::env::var_os("BINESH_ISA") {
+        let runtime = match std::env::var_os("BINESH_ISA") {
             Some(name) => {
                 let isa = Isa::from_str(&name.to_string_lossy()).context("BINESH_ISA")?;
                 Runtime::with_isa(threads, isa)
             }
             None => Runtime::new(threads),
-        })
+        };
+        Ok(if self.exact { runtime.exact() } else { runtime })
     }
 }
 
