@@ -97,6 +97,8 @@ struct Input {
 }
 
 pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
+    // A shell may have told its background jobs to ignore Ctrl-C.
+    ctrlc::set_handler(|| std::process::exit(130)).context("cannot catch Ctrl-C")?;
     let began = Instant::now();
     let (model, _) = args.weights.load(args.model.as_deref(), common)?;
     let load = began.elapsed();
