@@ -3,6 +3,7 @@
 
 mod args;
 mod cmd;
+mod memory;
 mod output;
 
 use std::process::ExitCode;

@@ -52,5 +52,5 @@ pub use metrics::{
 };
 pub use moved::{LayerMoved, linear_cka, relative_change};
 pub use probes::{BlockProbe, Probes};
-pub use run::{CHECKPOINT, PHOTOS, RunFolder, Trained, find_learning_rate, train};
+pub use run::{BEST, CHECKPOINT, PHOTOS, RunFolder, Trained, find_learning_rate, train};
 pub use stage::{StageRow, StageTable};

@@ -1,6 +1,5 @@
 //! `binesh bench`
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::{Common, WeightsArgs, count};
 use crate::cmd::Outcome;
+use crate::memory;
 use crate::output::{self, Hinted};
 
 /// Time a network on random input
@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         gflops_per_second: (!args.gradient).then_some(2.0 * macs as f64 / median / 1e9),
         load_ms: ms(load),
         plan_ms: (ms(job.planning + first) - 1e3 * median).max(0.0),
-        peak_bytes: peak_bytes(),
+        peak_bytes: memory::peak_bytes(),
     };
     if common.json {
         output::print_json(&report)?;
@@ -269,14 +269,6 @@ fn median(sorted: &[Duration]) -> f64 {
 /// The shortest of sorted times that at least this many percent do not exceed.
 fn within(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
-}
-
-/// The most memory that this process has held at one time, where the system (Linux) says.
-fn peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kilobytes)
 }
 
 fn text(report: &Report) -> String {

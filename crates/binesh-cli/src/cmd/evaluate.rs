@@ -233,18 +233,6 @@ fn held_out(args: &Args, model: &Model, screen: &mut Screen) -> Result<Photos> {
         bail!("{}: not the folder of a run, so DATA must say which photos judge it", args.model.display());
     };
     let path = config.data.path.clone();
-    let table = args.model.join(train::PHOTOS);
-    if let (true, Some(labels)) = (table.exists(), &model.network().meta.labels) {
-        // The photos may be others by now; those that taught it must not judge it.
-        let options = ScanOptions::of_classes(labels.clone());
-        let data = data::scan(&table, &options, &mut |event| screen.scanning(event))?;
-        screen.clear();
-        let of = |split: Split| -> Vec<usize> {
-            (0..data.items.len()).filter(|&item| data.items[item].given == Some(split)).collect()
-        };
-        let (part, items) = choose(args.part, of);
-        return Ok(Photos { path, data, items, part: Some(part) });
-    }
     let data = data::scan(&path, &ScanOptions::default(), &mut |event| screen.scanning(event))
         .with_context(|| format!("the photos of the run `{}`", args.model.display()))?;
     screen.clear();
@@ -256,8 +244,19 @@ fn held_out(args: &Args, model: &Model, screen: &mut Screen) -> Result<Photos> {
         data.classes.join("`, `"),
         known.join("`, `")
     );
-    let splits = data.split(&config.data.split)?;
-    let (part, items) = choose(args.part, |split| data.indices(&splits, split));
+    let table = args.model.join(train::PHOTOS);
+    let splits = match table.exists() {
+        true => data.splits_in(&table)?,
+        false => data.split(&config.data.split)?.into_iter().map(Some).collect(),
+    };
+    let new = splits.iter().filter(|split| split.is_none()).count();
+    if new > 0 {
+        output::note(&format!(
+            "{new} photos are new or changed since the run was trained; they are not looked at"
+        ));
+    }
+    let of = |part: Split| (0..splits.len()).filter(|&item| splits[item] == Some(part)).collect();
+    let (part, items) = choose(args.part, of);
     Ok(Photos { path, data, items, part: Some(part) })
 }
 

@@ -21,6 +21,7 @@ use crate::args::{Common, model_file, read_file};
 use crate::cmd::Outcome;
 use crate::cmd::train::progress::Screen;
 use crate::cmd::train::settings::Settings;
+use crate::memory;
 use crate::output;
 
 /// Train a classifier on a folder of photos
@@ -124,6 +125,11 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     );
     config.check()?;
     warn_of_copies(&data, &config)?;
+    if data.is_divided(&config.data.split) && args.settings.divides() {
+        output::warn(
+            "the folders or the table say which photos judge; `--split` and `--validation` change nothing",
+        );
+    }
     let base = base(&config, common)?;
     if args.find_lr {
         std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
@@ -174,7 +180,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         other => other?,
     };
     if let Some(timing) = &mut report.timing {
-        timing.peak_memory = peak_memory();
+        timing.peak_memory = memory::peak_bytes();
     }
     write_file(&path.join("report.html"), report.html().as_bytes())?;
     write_file(&path.join("metrics.json"), report.metrics_json().as_bytes())?;
@@ -220,13 +226,6 @@ fn text(document: &Document) -> String {
     };
     let Document { run, model, report, seconds, .. } = document;
     format!("{judged}{model}\n{report}\n{seconds:.0} s; `binesh predict -m {run} PHOTO` uses the model\n")
-}
-
-/// The most memory that this process had, where the system says.
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
 /// The settings, and the folder they are for.
@@ -303,19 +302,18 @@ fn lies_in(path: &Path, folder: &Path) -> bool {
 fn warn_of_copies(data: &Dataset, config: &Config) -> Result<()> {
     let splits = data.split(&config.data.split)?;
     let copies = data.duplicates(&DuplicateOptions::default());
-    let leaks = copies.iter().filter(|copy| splits[copy.first] != splits[copy.second]).count();
-    let torn = |copy: &&Duplicate| data.items[copy.first].label != data.items[copy.second].label;
-    let torn: Vec<&Duplicate> = copies.iter().filter(torn).collect();
+    let leaks = copies.iter().filter(|copy| copy.is_leak(&splits)).count();
+    let conflicts: Vec<&Duplicate> = copies.iter().filter(|copy| copy.is_conflict(data)).collect();
     if leaks > 0 {
         output::warn(&format!(
             "the same picture, or nearly, is in two parts {leaks} times: judged by what was learned, a result is too good"
         ));
     }
-    if let Some(first) = torn.first() {
+    if let Some(first) = conflicts.first() {
         let path = |item: usize| data.items[item].path.display();
         output::warn(&format!(
             "the same picture, or nearly, is in two classes {} times: {} is {}",
-            torn.len(),
+            conflicts.len(),
             path(first.first),
             path(first.second)
         ));

@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
+use binesh::image::Picture;
+use binesh::render::write_png;
+
 use crate::sandbox::{Ran, Sandbox};
 
 /// Both stages, with everything drawn by chance; seconds.
@@ -194,15 +197,37 @@ fn the_order_of_steps_is_kept() {
 #[test]
 fn a_run_is_judged_by_the_photos_it_was_not_trained_on_whatever_the_folder_holds_now() {
     let sandbox = sandbox();
+    // Names that a table of photos would not bring back as they are.
+    fs::rename(sandbox.path("photos/night"), sandbox.path("photos/ night ")).unwrap();
     whole(&sandbox);
-    let before = sandbox.json("evaluate whole");
-    for class in fs::read_dir(sandbox.path("photos")).unwrap().map(|entry| entry.unwrap().path()) {
-        let photo = fs::read_dir(&class).unwrap().next().unwrap().unwrap().path();
-        (0..4).for_each(|copy| {
-            fs::copy(&photo, class.join(format!("a{copy}.png"))).unwrap();
-        });
+    let judged = |ran: Ran| {
+        assert_eq!(ran.code, 0, "{ran}");
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let figures = ["samples", "loss", "confusion"].map(|key| report[key].to_string());
+        (figures, ran.stderr)
+    };
+    let metrics: serde_json::Value = serde_json::from_slice(&sandbox.bytes("whole/metrics.json")).unwrap();
+    let (before, said) = judged(sandbox.run("evaluate whole --json"));
+    assert_eq!(before[0], metrics["evaluation"]["samples"].to_string());
+    assert_eq!(said, "");
+
+    // One is called otherwise, two of each class are new, another one is a copy.
+    fs::rename(sandbox.path("photos/noon/7.png"), sandbox.path("photos/noon/8.png")).unwrap();
+    sandbox.class_folders("others");
+    for (class, named) in [(" night ", "night"), ("noon", "noon")] {
+        for number in 0..2 {
+            let from = sandbox.path(format!("others/{named}/{number}.png"));
+            let old = sandbox.picture(&from);
+            let (height, width) = (old.height(), old.width());
+            let pixels = old.pixels().iter().map(|value| value ^ 1).collect();
+            let picture = Picture::rgb(height, width, pixels).unwrap();
+            write_png(&sandbox.path(format!("photos/{class}/a{number}.png")), &picture).unwrap();
+        }
     }
-    assert_eq!(sandbox.json("evaluate whole"), before);
+    fs::copy(sandbox.path("photos/noon/3.png"), sandbox.path("photos/noon/b.png")).unwrap();
+    let (after, said) = judged(sandbox.run("evaluate whole --json"));
+    assert_eq!(after, before);
+    assert_eq!(said, "note: 5 photos are new or changed since the run was trained; they are not looked at\n");
 }
 
 #[test]
@@ -216,11 +241,12 @@ fn photos_that_are_not_as_they_seem_are_told() {
     let ran = sandbox.fails("train parts -m seq.h5 --out run");
     assert!(ran.error().contains("`extra`, beside `train`, is no part of the photos"), "{ran}");
     fs::remove_dir_all(sandbox.path("parts/extra")).unwrap();
-    let ran = sandbox.run("train parts -m seq.h5 --out run --head-epochs 2 --unfreeze none");
-    assert!(
-        ran.code == 0 && ran.stderr.contains("warning: the same picture, or nearly, is in two parts"),
-        "{ran}"
-    );
+    let ran = sandbox.run("train parts -m seq.h5 --out run --head-epochs 2 --unfreeze none --validation 0.3");
+    assert_eq!(ran.code, 0, "{ran}");
+    assert!(ran.stderr.contains("warning: the same picture, or nearly, is in two parts"), "{ran}");
+    assert!(ran.stderr.contains("`--split` and `--validation` change nothing"), "{ran}");
+    let metrics: serde_json::Value = serde_json::from_slice(&sandbox.bytes("run/metrics.json")).unwrap();
+    assert_eq!(metrics["data"]["split"], "as the folders or the table of the photos say");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use binesh_kernels::conv2d::{self, Conv2d};
 use binesh_kernels::depthwise::{self, Depthwise};
-use binesh_kernels::{Activation, Epilogue, matmul};
+use binesh_kernels::{Activation, Cx, Epilogue, matmul};
 use proptest::prelude::*;
 
 use crate::reference::{Sums, check_everywhere, f64s, values};
@@ -248,12 +248,12 @@ fn enough_work_for_several_threads() {
     check_matmul(1, 1100, 1000);
 }
 
-#[test]
-fn a_picture_alone_equals_itself_in_a_batch() {
-    let g = same(5, [7, 9], [20, 40], [3, 3], 1);
+/// To the bit. `how` may change the way of computing.
+pub(crate) fn check_alone(g: Conv2d, how: impl Fn(Cx<'_>) -> Cx<'_>) {
     let (x, w) = (values(g.x_len(), 1), values(g.kernel_len(), 2));
     let one = Conv2d { n: 1, ..g };
     check_everywhere(&[0.0], 1e-9, |cx| {
+        let cx = how(cx);
         let packed = conv2d::pack(cx, &g, &w, None);
         let (mut all, mut alone) = (vec![0.0; g.y_len()], vec![0.0; one.y_len()]);
         conv2d::forward(cx, &g, &x, &packed, &mut all, &Epilogue::default());
@@ -263,6 +263,11 @@ fn a_picture_alone_equals_itself_in_a_batch() {
         }
         vec![0.0]
     });
+}
+
+#[test]
+fn a_picture_alone_equals_itself_in_a_batch() {
+    check_alone(same(5, [7, 9], [20, 40], [3, 3], 1), |cx| cx);
     let (a, b) = (values(7 * 50, 1), values(50 * 30, 2));
     check_everywhere(&[0.0], 1e-9, |cx| {
         let packed = matmul::pack(cx, 50, 30, &b, None);

@@ -1,10 +1,10 @@
 //! Winograd's F(4x4, 3x3), wherever it is defined, against the naive convolution.
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Cx, Epilogue, Winograd};
+use binesh_kernels::{Cx, Winograd};
 use proptest::prelude::*;
 
-use crate::bilinear::{Operands, conv_terms, same, with_epilogues};
+use crate::bilinear::{Operands, check_alone, conv_terms, same, with_epilogues};
 use crate::reference::{check_everywhere, values};
 
 /// Of the largest value.
@@ -73,20 +73,7 @@ fn enough_tiles_for_blocks_of_several_threads() {
 
 #[test]
 fn a_picture_alone_equals_itself_in_a_batch() {
-    let g = same(9, [19, 22], [20, 40], [3, 3], 1);
-    let one = Conv2d { n: 1, ..g };
-    let (x, w) = (values(g.x_len(), 1), values(g.kernel_len(), 2));
-    check_everywhere(&[0.0], 1e-9, |cx| {
-        let cx = wherever_possible(cx);
-        let packed = conv2d::pack(cx, &g, &w, None);
-        let (mut all, mut alone) = (vec![0.0; g.y_len()], vec![0.0; one.y_len()]);
-        conv2d::forward(cx, &g, &x, &packed, &mut all, &Epilogue::default());
-        for (x, y) in x.chunks_exact(one.x_len()).zip(all.chunks_exact(one.y_len())) {
-            conv2d::forward(cx, &one, x, &packed, &mut alone, &Epilogue::default());
-            assert_eq!(alone, y);
-        }
-        vec![0.0]
-    });
+    check_alone(same(9, [19, 22], [20, 40], [3, 3], 1), wherever_possible);
 }
 
 #[test]

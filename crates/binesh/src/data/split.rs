@@ -58,18 +58,16 @@ impl Dataset {
     /// test pictures, those stay and validation is drawn from the others. In a cross-validation only the given
     /// test pictures stay, and the folds are made of all others.
     pub fn split(&self, spec: &SplitSpec) -> Result<Vec<Split>, DataError> {
-        let given = |split: Split| self.items.iter().any(|item| item.given == Some(split));
-        let folded = matches!(spec, SplitSpec::Fold { .. });
         let mut splits: Vec<Split> =
             self.items.iter().map(|item| item.given.unwrap_or(Split::Train)).collect();
-        if given(Split::Validation) && !folded {
+        if self.is_divided(spec) {
             return Ok(splits);
         }
         let pool: Vec<usize> = (0..splits.len()).filter(|&i| splits[i] != Split::Test).collect();
         let refuse = |reason: String| DataError::Split { pictures: pool.len(), reason };
         let chosen = match *spec {
             SplitSpec::Stratified { validation, test, seed } => {
-                let test = if given(Split::Test) { 0.0 } else { test };
+                let test = if self.gives(Split::Test) { 0.0 } else { test };
                 if !(0.0..1.0).contains(&validation)
                     || !(0.0..1.0).contains(&test)
                     || validation + test >= 1.0
@@ -103,6 +101,15 @@ impl Dataset {
             splits[i] = split;
         }
         Ok(splits)
+    }
+
+    /// Whether folders or a table say which photos validate, so that nothing is drawn.
+    pub fn is_divided(&self, spec: &SplitSpec) -> bool {
+        self.gives(Split::Validation) && !matches!(spec, SplitSpec::Fold { .. })
+    }
+
+    fn gives(&self, split: Split) -> bool {
+        self.items.iter().any(|item| item.given == Some(split))
     }
 
     /// The split of each item of `pool`; `shares` are those of test and validation, below 1 together.

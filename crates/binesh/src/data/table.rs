@@ -1,12 +1,13 @@
 //! A CSV file of paths and labels.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::scan::{Listed, Listing, class_list};
-use super::{DataError, Dataset, Layout, Split};
+use super::{DataError, Dataset, Item, Layout, Split};
 
 /// Which column holds what.
 struct Columns {
@@ -31,20 +32,50 @@ impl Columns {
 }
 
 impl Dataset {
-    /// The CSV file that [`scan`](super::scan()) reads these photos and their parts from, wherever it lies:
-    /// `path,label,split` with absolute paths.
+    /// Which photo has which part, as CSV: `path,label,split,sha256`, with absolute paths. [`scan`](super::scan()) reads
+    /// such a file, too.
     pub fn table(&self, splits: &[Split]) -> Result<String, DataError> {
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let mut write = |row: [&str; 3]| writer.write_record(row).expect("memory takes what is written");
-        write(["path", "label", "split"]);
+        let mut write = |row: [&str; 4]| writer.write_record(row).expect("memory takes what is written");
+        write(["path", "label", "split", "sha256"]);
         for (item, split) in self.items.iter().zip(splits) {
             let io = |source| DataError::Io { path: item.path.clone(), source };
             let path = std::path::absolute(&item.path).map_err(io)?;
-            write([&path.to_string_lossy(), &self.classes[item.label], split.name()]);
+            write([&path.to_string_lossy(), &self.classes[item.label], split.name(), &hex(&item.content)]);
         }
         let bytes = writer.into_inner().expect("memory takes what is written");
         Ok(String::from_utf8(bytes).expect("made of text"))
     }
+
+    /// The part that each photo has in a [`Dataset::table`] that was written at `path`; none where it has none. Photos are
+    /// known by their bytes, wherever they are now and whatever they are called. Of copies in several parts one is
+    /// where its folder says, else it was trained on; there are as many as there were.
+    pub fn splits_in(&self, path: &Path) -> Result<Vec<Option<Split>>, DataError> {
+        let wrong = |error: csv::Error| DataError::Table {
+            path: path.to_owned(),
+            line: error.position().map_or(1, |position| position.line()),
+            reason: error.to_string(),
+        };
+        let mut parts: HashMap<String, Vec<Split>> = HashMap::new();
+        for row in ReaderBuilder::new().from_path(path).map_err(wrong)?.into_records() {
+            let row = row.map_err(wrong)?;
+            if let (Some(split), Some(content)) = (row.get(2).and_then(Split::called), row.get(3)) {
+                parts.entry(content.to_owned()).or_default().push(split);
+            }
+        }
+        // A copy that came later finds nothing left.
+        let part = |item: &Item| {
+            let parts = parts.get_mut(&hex(&item.content)).filter(|parts| !parts.is_empty())?;
+            let mut likely = [item.given, Some(Split::Train)].into_iter().flatten();
+            let at = likely.find_map(|likely| parts.iter().position(|&part| part == likely));
+            Some(parts.remove(at.unwrap_or(0)))
+        };
+        Ok(self.items.iter().map(part).collect())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The files that a table lists, in its order within each class.

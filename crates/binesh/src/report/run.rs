@@ -118,6 +118,9 @@ impl Ended<'_> {
             across_splits: d.is_leak(&trained.splits),
         });
         let split = match config.data.split {
+            _ if data.is_divided(&config.data.split) => {
+                "as the folders or the table of the photos say".to_owned()
+            }
             SplitSpec::Stratified { seed, .. } => format!("stratified, seed {seed}"),
             SplitSpec::Keras { seed, .. } => format!("as Keras's validation_split, seed {seed}"),
             SplitSpec::Fold { folds, fold, seed } => format!("part {} of {folds}, seed {seed}", fold + 1),
@@ -141,8 +144,8 @@ impl Ended<'_> {
         Some(LinearProbe {
             blocks: blocks.map(|b| ProbedBlock { block: b.block.clone(), accuracy: b.accuracy }).collect(),
             unfrozen_from: probes.blocks.get(probes.unfreeze_from).map(|b| b.block.clone()),
-            reason: "Features as good as the best need no further blocks as those are: what comes after the first such \
-                     block is unfrozen, at least the last two blocks and at most the last third."
+            reason: "The first block whose features are as good as the best ones ends what is useful as it is: what comes after it is \
+                     unfrozen, at least the last two blocks and at most the last third."
                 .to_owned(),
         })
     }

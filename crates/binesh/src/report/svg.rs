@@ -60,6 +60,8 @@ const LEFT: f64 = 66.0;
 const RIGHT: f64 = 26.0;
 const TOP: f64 = 62.0;
 const BOTTOM: f64 = 52.0;
+/// About the width of a letter of `page.css`'s 14 pixels, rather too wide.
+const LETTER: f64 = 8.0;
 /// More points than this are drawn as a line without dots.
 const MOST_DOTS: usize = 45;
 
@@ -149,6 +151,8 @@ impl LineChart<'_> {
     }
 
     fn rules(&self, out: &mut String) {
+        // Where the texts of each row of them end. A text that would run into another one takes the next row.
+        let mut ends: Vec<f64> = Vec::new();
         for (x, text) in &self.rules {
             let x = self.at_x(*x);
             // The axis is there already.
@@ -158,12 +162,18 @@ impl LineChart<'_> {
                     format_args!("<path class=\"rule\" d=\"M{x:.1} {}V{}\"/>", TOP - 24.0, HEIGHT - BOTTOM),
                 );
             }
+            let length = LETTER * text.chars().count() as f64;
+            // On the left of its line where the picture ends.
+            let start = if x + 4.0 + length > WIDTH { x - 4.0 - length } else { x + 4.0 };
+            let row = ends.iter().position(|end| *end < start).unwrap_or(ends.len());
+            ends.resize(ends.len().max(row + 1), 0.0);
+            ends[row] = start + length;
+            let (anchor, at) = if start < x { ("end", x - 4.0) } else { ("start", x + 4.0) };
             put(
                 out,
                 format_args!(
-                    "<text class=\"rule-text\" x=\"{:.1}\" y=\"{}\">{}</text>",
-                    x + 4.0,
-                    TOP - 13.0,
+                    "<text class=\"rule-text\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                    TOP - 13.0 + 16.0 * row as f64,
                     escape(text)
                 ),
             );
@@ -441,6 +451,14 @@ mod tests {
         ] {
             assert!(svg.contains(part), "{part} is not in\n{svg}");
         }
+        assert!(svg.contains("x=\"284.0\" y=\"49\" text-anchor=\"start\">two</text>"), "{svg}");
+        // One text that would leave the picture, and one that would run into another.
+        let crowded =
+            LineChart { rules: vec![(1.9, "first"), (2.0, "second"), (4.0, "the last")], ..chart.clone() }
+                .svg();
+        assert!(crowded.contains("y=\"49\" text-anchor=\"start\">first</text>"), "{crowded}");
+        assert!(crowded.contains("y=\"65\" text-anchor=\"start\">second</text>"), "{crowded}");
+        assert!(crowded.contains("x=\"490.0\" y=\"49\" text-anchor=\"end\">the last</text>"), "{crowded}");
         // No line over the axis, one curve of four points, and no legend for a single curve.
         assert_eq!(svg.matches("class=\"rule\"").count(), 1);
         assert_eq!(svg.matches("class=\"dot").count(), 4);

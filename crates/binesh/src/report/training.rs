@@ -65,7 +65,7 @@ pub struct ModelFacts {
 pub struct DataFacts {
     /// Where they are.
     pub source: String,
-    /// How they were split: `stratified, seed 0`.
+    /// How they were split, in words: `stratified, seed 0`.
     pub split: String,
     /// By class, in the order of the classes.
     pub classes: Vec<ClassCounts>,

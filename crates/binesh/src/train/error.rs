@@ -71,7 +71,7 @@ impl TrainError {
             TrainError::Model(error) => error.hint(),
             TrainError::Data(error) => error.hint(),
             TrainError::NotConverged { .. } => Some(
-                "`--head-epochs` with a larger number trains the head longer; `--force` unfreezes all the same".to_owned(),
+                "`--head-epochs` trains the head longer, `--lr` faster or slower; `--force` unfreezes all the same".to_owned(),
             ),
             TrainError::NotFinite { .. } => {
                 Some("a lower learning rate (`--lr`, `--fine-tune-lr`) or gradient clipping (`--clip`)".to_owned())

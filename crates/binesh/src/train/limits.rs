@@ -2,14 +2,17 @@
 
 use std::ops::RangeInclusive;
 
-use crate::data::augment::Augment;
+use crate::data::augment::{Augment, Zoom};
 use crate::train::clip::Clip;
 use crate::train::config::{Config, StageConfig, ViewSource};
 use crate::train::error::TrainError;
 use crate::train::optimizer::Optimizer;
+use crate::train::schedule::Decay;
 
 const SHARE: RangeInclusive<f64> = 0.0..=1.0;
-const POSITIVE: RangeInclusive<f64> = 0.0..=f64::MAX;
+const NOT_NEGATIVE: RangeInclusive<f64> = 0.0..=f64::MAX;
+/// Of a momentum: 1 would never let go.
+const MOMENTUM: RangeInclusive<f64> = 0.0..=0.999_999;
 
 /// Units of a hidden layer, and kept views of a photo. More is a slip, and asks for more memory than there is.
 const MANY: f64 = 65536.0;
@@ -36,36 +39,63 @@ impl Config {
 fn stage(name: &str, stage: &StageConfig) -> Result<(), TrainError> {
     let check = |setting: &str, value: f64, range| within(&format!("{name}.{setting}"), value, range);
     check("batch", stage.batch as f64, 1.0..=f64::MAX)?;
-    check("learning_rate", stage.learning_rate, POSITIVE)?;
+    check("learning_rate", stage.learning_rate, NOT_NEGATIVE)?;
     check("label_smoothing", f64::from(stage.label_smoothing), SHARE)?;
-    check("mixup", stage.mixup, POSITIVE)?;
+    check("mixup", stage.mixup, NOT_NEGATIVE)?;
     if let Some(ema) = &stage.ema {
-        check("ema.momentum", ema.momentum, SHARE)?;
+        check("ema.momentum", ema.momentum, MOMENTUM)?;
     }
     if let Some(Clip::Value(limit) | Clip::Norm(limit) | Clip::GlobalNorm(limit)) = stage.clip {
-        check("clip", f64::from(limit), POSITIVE)?;
+        check("clip", f64::from(limit), NOT_NEGATIVE)?;
     }
     if let Some(warmup) = &stage.schedule.warmup {
-        check("schedule.warmup.epochs", warmup.epochs, POSITIVE)?;
+        check("schedule.warmup.epochs", warmup.epochs, NOT_NEGATIVE)?;
         check("schedule.warmup.from", warmup.from, SHARE)?;
     }
-    let (decay, others) = match &stage.optimizer {
-        Optimizer::Adam(own) => (own.weight_decay, vec![own.beta_1, own.beta_2]),
-        Optimizer::AdamW(own) => (own.weight_decay, vec![own.beta_1, own.beta_2]),
-        Optimizer::RmsProp(own) => (own.weight_decay, vec![own.rho, own.momentum]),
-        Optimizer::Sgd(own) => (own.weight_decay, vec![own.momentum]),
+    match stage.schedule.decay {
+        Decay::Constant => {}
+        Decay::Step { drop, every } => {
+            check("schedule.drop", drop, SHARE)?;
+            check("schedule.every", f64::from(every), 1.0..=f64::MAX)?;
+        }
+        Decay::Cosine { floor } => check("schedule.floor", floor, SHARE)?,
+        Decay::OneCycle(cycle) => {
+            check("schedule.pct_start", cycle.pct_start, SHARE)?;
+            check("schedule.div_factor", cycle.div_factor, 1.0..=f64::MAX)?;
+            check("schedule.final_div_factor", cycle.final_div_factor, 1.0..=f64::MAX)?;
+        }
+    }
+    let adam = |betas: [f64; 2], epsilon, decay| {
+        betas.into_iter().try_for_each(|beta| check("optimizer.beta_1 or beta_2", beta, MOMENTUM))?;
+        check("optimizer.epsilon", epsilon, NOT_NEGATIVE)?;
+        check("optimizer.weight_decay", decay, NOT_NEGATIVE)
     };
-    check("optimizer.weight_decay", decay, POSITIVE)?;
-    others.into_iter().try_for_each(|value| check("optimizer: a momentum, beta or rho", value, SHARE))
+    match &stage.optimizer {
+        Optimizer::Adam(own) => adam([own.beta_1, own.beta_2], own.epsilon, own.weight_decay),
+        Optimizer::AdamW(own) => adam([own.beta_1, own.beta_2], own.epsilon, own.weight_decay),
+        Optimizer::RmsProp(own) => {
+            check("optimizer.rho", own.rho, MOMENTUM)?;
+            check("optimizer.momentum", own.momentum, MOMENTUM)?;
+            check("optimizer.epsilon", own.epsilon, NOT_NEGATIVE)?;
+            check("optimizer.weight_decay", own.weight_decay, NOT_NEGATIVE)
+        }
+        Optimizer::Sgd(own) => {
+            check("optimizer.momentum", own.momentum, MOMENTUM)?;
+            check("optimizer.weight_decay", own.weight_decay, NOT_NEGATIVE)
+        }
+    }
 }
 
 fn augment(augment: &Augment) -> Result<(), TrainError> {
     let check = |setting: &str, value: f64, range| within(&format!("views.augment.{setting}"), value, range);
     check("horizontal_flip", augment.horizontal_flip, SHARE)?;
     check("vertical_flip", augment.vertical_flip, SHARE)?;
-    check("rotation", augment.rotation, POSITIVE)?;
-    check("shear", augment.shear, POSITIVE)?;
+    check("rotation", augment.rotation, NOT_NEGATIVE)?;
+    check("shear", augment.shear, NOT_NEGATIVE)?;
     augment.shift.iter().try_for_each(|&shift| check("shift", shift, SHARE))?;
+    if let Some(Zoom::Each(factors) | Zoom::Both(factors)) = augment.zoom {
+        factors.into_iter().try_for_each(|factor| check("zoom", factor, 0.01..=100.0))?;
+    }
     if let Some(crop) = &augment.crop {
         crop.area.iter().try_for_each(|&area| check("crop.area", area, 1e-4..=1.0))?;
         crop.aspect.iter().try_for_each(|&aspect| check("crop.aspect", aspect, 0.01..=100.0))?;
@@ -74,7 +104,7 @@ fn augment(augment: &Augment) -> Result<(), TrainError> {
     for (setting, value) in
         [("brightness", color.brightness), ("contrast", color.contrast), ("saturation", color.saturation)]
     {
-        check(&format!("color.{setting}"), value, POSITIVE)?;
+        check(&format!("color.{setting}"), value, NOT_NEGATIVE)?;
     }
     check("color.hue", color.hue, 0.0..=0.5)
 }
@@ -95,6 +125,7 @@ fn within(name: &str, value: f64, range: RangeInclusive<f64>) -> Result<(), Trai
 mod tests {
     use super::*;
     use crate::train::config::Recipe;
+    use crate::train::optimizer::Adam;
 
     #[test]
     fn recipes_are_within_and_slips_are_named() {
@@ -120,5 +151,15 @@ mod tests {
             "`views.augment.crop.area` is 2: it must be from 0.0001 to 1"
         );
         assert!(said(|c| c.views.source = ViewSource::Kept(0)).contains("views.source.kept"));
+        let adam = |change: fn(&mut Adam)| {
+            let mut config = Config::new(Recipe::Default, "photos".into(), 0);
+            let mut own = Adam::default();
+            change(&mut own);
+            config.head_stage.optimizer = Optimizer::Adam(own);
+            config.check().unwrap_err().to_string()
+        };
+        assert!(adam(|own| own.beta_2 = 1.0).contains("head_stage.optimizer.beta_1 or beta_2` is 1: "));
+        assert!(adam(|own| own.epsilon = -1.0).contains("head_stage.optimizer.epsilon` is -1: "));
+        assert!(said(|c| c.head_stage.schedule.decay = Decay::Cosine { floor: f64::NAN }).contains("floor"));
     }
 }

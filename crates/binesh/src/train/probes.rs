@@ -37,8 +37,8 @@ const PENALTIES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 impl Probes {
     /// Chooses from the accuracies of all blocks.
     ///
-    /// Features that are as good as the best (within its standard error) need no further blocks as those are: what
-    /// comes after them was made for the classes of the base's own training, and is what fine-tuning can turn to the
+    /// The first block whose features are as good as the best (within its standard error) ends what is useful as it is:
+    /// what comes after it was made for the classes of the base's own training, and is what fine-tuning can turn to the
     /// new ones. At least the last two blocks are unfrozen, and at most the last third.
     pub fn choose(blocks: Vec<BlockProbe>, photos: usize) -> Probes {
         let best = blocks.iter().map(|b| b.accuracy).fold(0.0, f64::max);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use binesh_core::{GraphError, NodeId, Params, Shape};
-use binesh_formats::Network;
+use binesh_formats::{Network, safetensors};
 use sha2::{Digest, Sha256};
 
 use crate::data::augment::Augment;
@@ -70,6 +70,9 @@ pub struct RunFolder {
 
 /// The file that a run goes on from.
 pub const CHECKPOINT: &str = "checkpoints/last.safetensors";
+
+/// The weights that a run ends with: those of the best epoch of its last stage.
+pub const BEST: &str = "checkpoints/best.safetensors";
 
 /// The file that says which photo had which part in a run, as [`Dataset::table`] writes it.
 pub const PHOTOS: &str = "photos.csv";
@@ -245,6 +248,7 @@ impl<'a> Run<'a> {
             // The run had ended.
             params = self.with(params, checkpoint);
         }
+        self.keeper.write_best(&self.attached, &params)?;
         let network = Network { params, ..self.attached.network.clone() };
         Ok(Trained {
             network,
@@ -524,6 +528,14 @@ impl FolderKeeper {
         self.write_history(&checkpoint.progress)?;
         self.written = Some((Instant::now(), start.elapsed()));
         Ok(())
+    }
+
+    /// The weights that the run ends with, all of them, by name.
+    fn write_best(&self, attached: &Attached, params: &Params) -> Result<(), TrainError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let name = |node| attached.network.graph.node(node).name.clone();
+        let weights = params.iter().map(|(node, value)| (name(node), value.clone())).collect();
+        files::write_with(&folder.join(BEST), |file| safetensors::write_file(&weights, [], file.path()))
     }
 
     /// The files that are made from the history.

@@ -314,3 +314,41 @@ impl StageTable {
         [sum(&mut self.rows.iter().filter(|row| row.trainable)), sum(&mut self.rows.iter())]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(losses: &[f64], train_accuracy: f64) -> Option<String> {
+        let row = |&train_loss| HistoryRow {
+            stage: "head".into(),
+            epoch: 1,
+            train_loss,
+            train_accuracy,
+            val_loss: None,
+            val_accuracy: None,
+            learning_rate: 0.1,
+            seconds: 1.0,
+            images_per_second: 1.0,
+        };
+        let rows: Vec<HistoryRow> = losses.iter().map(row).collect();
+        let mut step = Step::HeadTrained(Convergence::of(&rows, false));
+        step.unfreeze(true).unwrap()
+    }
+
+    #[test]
+    fn only_a_head_that_learned_and_settled_is_unfrozen_without_a_word() {
+        assert_eq!(refused(&[1.0, 0.5, 0.3, 0.29, 0.28], 0.8), None);
+        assert_eq!(refused(&[1.0, 0.5], 0.995), None, "it makes hardly a mistake");
+        let said = |losses: &[f64]| refused(losses, 0.5).unwrap();
+        assert_eq!(said(&[]), "the head is untrained");
+        assert!(said(&[1.0]).ends_with("one epoch does not show whether its loss has settled"));
+        assert!(said(&[1.0, 0.5]).ends_with("its loss still fell by 50 % in the last 1 of 2 epochs"));
+        assert!(said(&[1.0, 1.0, 1.0]).starts_with("the head has learned nothing: after 3 epochs"));
+        assert!(said(&[1.0, 2.0, 4.0]).starts_with("the head has learned nothing: after 3 epochs"));
+        assert_eq!(
+            said(&[1.0, 0.4, 0.6]),
+            "the head does not converge: its loss rose by 50 % in the last 1 of 3 epochs"
+        );
+    }
+}

@@ -205,6 +205,11 @@ impl Settings {
         }
     }
 
+    /// Whether it was said how photos are to be divided.
+    pub(crate) fn divides(&self) -> bool {
+        self.split.is_some() || self.validation.is_some() || self.test.is_some()
+    }
+
     pub(crate) fn seed(&self) -> u64 {
         self.seed.unwrap_or_default()
     }

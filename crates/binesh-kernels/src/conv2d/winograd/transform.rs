@@ -22,21 +22,45 @@ pub(super) unsafe fn input<S: Simd>(
     to: *mut f32,
     plane: usize,
 ) {
-    let mut columns = [s.splat(0.0); PRODUCTS];
-    for x in 0..EDGE {
-        let mut d = [s.splat(0.0); EDGE];
-        for y in 0..EDGE {
+    // SAFETY: the caller's promise.
+    unsafe { to_products::<S, Inputs, EDGE>(s, from, at, to, plane) }
+}
+
+/// The transform of a line of `N` values. Not a closure: those are not inlined into code for an instruction set.
+trait Line<const N: usize> {
+    fn transform<S: Simd>(s: S, d: [S::V; N]) -> [S::V; EDGE];
+}
+
+struct Inputs;
+
+struct OutputGradients;
+
+/// One side's transform of the columns of a tile of `N x N`, then of its rows.
+///
+/// # Safety
+/// As [`input`].
+#[inline(always)]
+unsafe fn to_products<S: Simd, L: Line<N>, const N: usize>(
+    s: S,
+    from: &[*const f32],
+    at: usize,
+    to: *mut f32,
+    plane: usize,
+) {
+    let mut columns = [[s.splat(0.0); N]; EDGE];
+    for x in 0..N {
+        let mut d = [s.splat(0.0); N];
+        for y in 0..N {
             // SAFETY: the caller's promise.
-            d[y] = unsafe { s.load(from[y * EDGE + x].add(at)) };
+            d[y] = unsafe { s.load(from[y * N + x].add(at)) };
         }
-        let column = input_line(s, d);
+        let column = L::transform(s, d);
         for y in 0..EDGE {
-            columns[y * EDGE + x] = column[y];
+            columns[y][x] = column[y];
         }
     }
     for y in 0..EDGE {
-        let c = &columns[y * EDGE..][..EDGE];
-        let row = input_line(s, [c[0], c[1], c[2], c[3], c[4], c[5]]);
+        let row = L::transform(s, columns[y]);
         for x in 0..EDGE {
             // SAFETY: the caller's promise.
             unsafe { s.store(row[x], to.add((y * EDGE + x) * plane)) };
@@ -44,21 +68,23 @@ pub(super) unsafe fn input<S: Simd>(
     }
 }
 
-#[inline(always)]
-fn input_line<S: Simd>(s: S, d: [S::V; EDGE]) -> [S::V; EDGE] {
-    let (near, far) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
-    let (minus_near, minus_far) = (s.splat(-FRAC_1_SQRT_2), s.splat(-SQRT_2));
-    let sides = s.splat(-2.5);
-    let even = [s.mul_add(s.splat(-2.0), d[2], d[4]), s.mul_add(s.splat(-0.5), d[2], d[4])];
-    let odd = [s.mul_add(s.splat(-2.0), d[1], d[3]), s.mul_add(s.splat(-0.5), d[1], d[3])];
-    [
-        s.mul_add(sides, d[2], s.add(d[0], d[4])),
-        s.mul_add(near, odd[0], even[0]),
-        s.mul_add(minus_near, odd[0], even[0]),
-        s.mul_add(far, odd[1], even[1]),
-        s.mul_add(minus_far, odd[1], even[1]),
-        s.mul_add(sides, d[3], s.add(d[1], d[5])),
-    ]
+impl Line<EDGE> for Inputs {
+    #[inline(always)]
+    fn transform<S: Simd>(s: S, d: [S::V; EDGE]) -> [S::V; EDGE] {
+        let (near, far) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
+        let (minus_near, minus_far) = (s.splat(-FRAC_1_SQRT_2), s.splat(-SQRT_2));
+        let sides = s.splat(-2.5);
+        let even = [s.mul_add(s.splat(-2.0), d[2], d[4]), s.mul_add(s.splat(-0.5), d[2], d[4])];
+        let odd = [s.mul_add(s.splat(-2.0), d[1], d[3]), s.mul_add(s.splat(-0.5), d[1], d[3])];
+        [
+            s.mul_add(sides, d[2], s.add(d[0], d[4])),
+            s.mul_add(near, odd[0], even[0]),
+            s.mul_add(minus_near, odd[0], even[0]),
+            s.mul_add(far, odd[1], even[1]),
+            s.mul_add(minus_far, odd[1], even[1]),
+            s.mul_add(sides, d[3], s.add(d[1], d[5])),
+        ]
+    }
 }
 
 /// `A^T m A`: the 4x4 outputs of a tile. Product `i` is read at `from + i * plane`.
@@ -142,40 +168,25 @@ pub(super) unsafe fn output_gradient<S: Simd>(
     to: *mut f32,
     plane: usize,
 ) {
-    let mut columns = [[s.splat(0.0); TILE]; EDGE];
-    for x in 0..TILE {
-        let mut d = [s.splat(0.0); TILE];
-        for y in 0..TILE {
-            // SAFETY: the caller's promise.
-            d[y] = unsafe { s.load(from[y * TILE + x].add(at)) };
-        }
-        let column = output_gradient_line(s, d);
-        for y in 0..EDGE {
-            columns[y][x] = column[y];
-        }
-    }
-    for y in 0..EDGE {
-        let row = output_gradient_line(s, columns[y]);
-        for x in 0..EDGE {
-            // SAFETY: the caller's promise.
-            unsafe { s.store(row[x], to.add((y * EDGE + x) * plane)) };
-        }
-    }
+    // SAFETY: the caller's promise.
+    unsafe { to_products::<S, OutputGradients, TILE>(s, from, at, to, plane) }
 }
 
-#[inline(always)]
-fn output_gradient_line<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; EDGE] {
-    let (half, two) = (s.splat(0.5), s.splat(2.0));
-    let even = [s.mul_add(half, d[2], d[0]), s.mul_add(two, d[2], d[0])];
-    let odd = [s.mul_add(half, d[3], d[1]), s.mul_add(two, d[3], d[1])];
-    [
-        d[0],
-        s.mul_add(s.splat(FRAC_1_SQRT_2), odd[0], even[0]),
-        s.mul_add(s.splat(-FRAC_1_SQRT_2), odd[0], even[0]),
-        s.mul_add(s.splat(SQRT_2), odd[1], even[1]),
-        s.mul_add(s.splat(-SQRT_2), odd[1], even[1]),
-        d[3],
-    ]
+impl Line<TILE> for OutputGradients {
+    #[inline(always)]
+    fn transform<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; EDGE] {
+        let (half, two) = (s.splat(0.5), s.splat(2.0));
+        let even = [s.mul_add(half, d[2], d[0]), s.mul_add(two, d[2], d[0])];
+        let odd = [s.mul_add(half, d[3], d[1]), s.mul_add(two, d[3], d[1])];
+        [
+            d[0],
+            s.mul_add(s.splat(FRAC_1_SQRT_2), odd[0], even[0]),
+            s.mul_add(s.splat(-FRAC_1_SQRT_2), odd[0], even[0]),
+            s.mul_add(s.splat(SQRT_2), odd[1], even[1]),
+            s.mul_add(s.splat(-SQRT_2), odd[1], even[1]),
+            d[3],
+        ]
+    }
 }
 
 /// `G^T u G`: the gradient of a 3x3 kernel from that of the transformed one, product `i` of which is read at
