@@ -163,16 +163,17 @@ impl LineChart<'_> {
                 );
             }
             let length = LETTER * text.chars().count() as f64;
-            // On the left of its line where the picture ends.
+            // On the left of its line where the picture ends; an arrow says that what it names is on the right.
             let start = if x + 4.0 + length > WIDTH { x - 4.0 - length } else { x + 4.0 };
             let row = ends.iter().position(|end| *end < start).unwrap_or(ends.len());
             ends.resize(ends.len().max(row + 1), 0.0);
             ends[row] = start + length;
-            let (anchor, at) = if start < x { ("end", x - 4.0) } else { ("start", x + 4.0) };
+            let (anchor, at, arrow) =
+                if start < x { ("end", x - 4.0, " →") } else { ("start", x + 4.0, "") };
             put(
                 out,
                 format_args!(
-                    "<text class=\"rule-text\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                    "<text class=\"rule-text\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{}{arrow}</text>",
                     TOP - 13.0 + 16.0 * row as f64,
                     escape(text)
                 ),
@@ -458,7 +459,7 @@ mod tests {
                 .svg();
         assert!(crowded.contains("y=\"49\" text-anchor=\"start\">first</text>"), "{crowded}");
         assert!(crowded.contains("y=\"65\" text-anchor=\"start\">second</text>"), "{crowded}");
-        assert!(crowded.contains("x=\"490.0\" y=\"49\" text-anchor=\"end\">the last</text>"), "{crowded}");
+        assert!(crowded.contains("x=\"490.0\" y=\"49\" text-anchor=\"end\">the last →</text>"), "{crowded}");
         // No line over the axis, one curve of four points, and no legend for a single curve.
         assert_eq!(svg.matches("class=\"rule\"").count(), 1);
         assert_eq!(svg.matches("class=\"dot").count(), 4);
