@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use binesh_kernels::Cx;
+use binesh_kernels::{Cx, Write};
 
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
@@ -24,8 +24,15 @@ pub trait Operator {
     /// Writes every value of `output`, whose shape is what `infer` said.
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>);
 
-    /// Adds d(loss)/d(input i) to `d_inputs[i]` where it is `Some`. `at` holds what `keeps` asked for.
+    /// Adds d(loss)/d(input i) to `d_inputs[i]` where it is `Some`, or replaces what is there: see `overwrites`. `at`
+    /// holds what `keeps` asked for.
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, d_output: View<'_>, d_inputs: &mut [Option<ViewMut<'_>>]);
+
+    /// True when `backward` does to d(loss)/d(input i) what [`At::write`] says: a buffer that nothing was added to yet is
+    /// then not filled with zeros first.
+    fn overwrites(&self, _i: usize) -> bool {
+        false
+    }
 
     /// True when d(loss)/d(input 0) can be made of d(loss)/d(output) where it lies, which has as many values: a buffer and
     /// two passes over memory less where nothing else adds to it.
@@ -95,6 +102,8 @@ pub struct At<'a> {
     /// How rectifiers pass the gradient.
     pub rule: ReluRule,
     pub(crate) input_shapes: &'a [&'a Shape],
+    /// Per input: its gradient's buffer holds anything. Only where the operator `overwrites`.
+    pub(crate) fresh: &'a [bool],
 }
 
 impl<'a> At<'a> {
@@ -112,6 +121,11 @@ impl<'a> At<'a> {
     /// When `keeps` did not ask for the output: a mistake in the operator.
     pub fn output(&self) -> View<'a> {
         self.output.expect("backward reads the output that `keeps` did not ask for")
+    }
+
+    /// What an operator that `overwrites` does to the gradient of input `i`.
+    pub fn write(&self, i: usize) -> Write {
+        if self.fresh[i] { Write::Replace } else { Write::Add }
     }
 
     /// The shape of input `i`, always known.

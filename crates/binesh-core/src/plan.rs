@@ -110,6 +110,9 @@ pub(crate) struct Flow {
     pub(crate) active: Vec<bool>,
     /// Per node: its operator's `backward` is called.
     pub(crate) differentiated: Vec<bool>,
+    /// Per convolution: the batch norm whose factors its packed kernel takes on the way back, so that the gradient of
+    /// the batch norm's output is passed to it as it is.
+    pub(crate) folded: Vec<Option<NodeId>>,
 }
 
 impl Flow {
@@ -118,6 +121,35 @@ impl Flow {
         let mut wanted: Vec<bool> = differentiable(node).iter().map(|i| self.active[i.index()]).collect();
         wanted.resize(node.inputs.len(), false);
         wanted
+    }
+
+    /// The gradient of the first input is the only one formed.
+    fn only_passes(&self, node: &Node) -> bool {
+        self.wanted(node).iter().enumerate().all(|(i, &wanted)| wanted == (i == 0))
+    }
+
+    /// A convolution that the gradient only passes through: its kernel is packed for that once, not each time.
+    pub(crate) fn is_packed(&self, graph: &Graph, id: NodeId) -> bool {
+        let node = graph.node(id);
+        let convolves = matches!(node.op, Op::Conv2d(_) | Op::DepthwiseConv2d(_));
+        convolves && self.only_passes(node) && is_weight(graph, node.inputs[1])
+    }
+
+    /// A batch norm that is part of the convolution before it, see [`Flow::folded`].
+    pub(crate) fn is_folded(&self, graph: &Graph, id: NodeId) -> bool {
+        let inputs = &graph.node(id).inputs;
+        inputs.first().is_some_and(|input| self.folded[input.index()] == Some(id))
+    }
+
+    /// Finds the batch norms to fold: those that are folded on the way there, if nobody asks for a gradient in between.
+    fn fold(&mut self, graph: &Graph, steps: &[Step], wrt: &[NodeId]) {
+        for step in steps {
+            let Step::Fused(Fused { anchor, batch_norm: Some(norm), .. }) = step else { continue };
+            let passes = self.is_packed(graph, *anchor) && self.only_passes(graph.node(*norm));
+            if passes && !wrt.contains(anchor) && !wrt.contains(norm) {
+                self.folded[anchor.index()] = Some(*norm);
+            }
+        }
     }
 }
 
@@ -139,11 +171,12 @@ impl Plan {
         if let Some(&id) = wrt.iter().find(|id| !reached[id.index()]) {
             return Err(PlanError::NoPath { name: graph.node(id).name.clone() });
         }
-        let flow = flow(graph, &reached, wrt);
+        let mut flow = flow(graph, &reached, wrt);
         let computed = |id: NodeId| needed[id.index()] && !matches!(graph.node(id).op, Op::Input(_));
         let training = Active::new(whole, spec.training, computed)?;
         let keep = keep(graph, spec.want, &flow, &training);
         let steps = fuse::steps(graph, &shapes, &needed, &keep, &training);
+        flow.fold(graph, &steps, wrt);
         let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
         let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
@@ -249,7 +282,7 @@ fn flow(graph: &Graph, reached: &[bool], wrt: &[NodeId]) -> Flow {
         differentiated[index] = reached[index] && differentiable(node).iter().any(|i| active[i.index()]);
         active[index] = active[index] || differentiated[index];
     }
-    Flow { active, differentiated }
+    Flow { active, differentiated, folded: vec![None; reached.len()] }
 }
 
 /// Per node: its value must outlive the forward pass.

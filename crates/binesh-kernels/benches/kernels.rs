@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use binesh_kernels::conv2d::{self, Conv2d};
 use binesh_kernels::depthwise::{self, Depthwise};
 use binesh_kernels::pool::{self, Pool};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, activation, matmul};
+use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write, activation, matmul};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
@@ -88,7 +88,7 @@ impl Bench<'_> {
             conv2d::forward(self.cx, &g, &x, &packed, &mut y, &epilogue);
         });
         self.time(&format!("  d_input {name}"), flops, "GFLOP/s", || {
-            conv2d::backward_input(self.cx, &g, &dy, &w, &mut dx);
+            conv2d::backward_input(self.cx, &g, &dy, &w, &mut dx, Write::Add);
         });
         self.time(&format!("  d_kernel {name}"), flops, "GFLOP/s", || {
             conv2d::backward_kernel(self.cx, &g, &x, &dy, &mut dw);
@@ -121,7 +121,7 @@ impl Bench<'_> {
             depthwise::forward(self.cx, &g, &x, &w, &mut y, &epilogue);
         });
         self.time(&format!("  d_input {name}"), flops, "GFLOP/s", || {
-            depthwise::backward_input(self.cx, &g, &dy, &w, &mut dx);
+            depthwise::backward_input(self.cx, &g, &dy, &w, &mut dx, Write::Add);
         });
         self.time(&format!("  d_kernel {name}"), flops, "GFLOP/s", || {
             depthwise::backward_kernel(self.cx, &g, &x, &dy, &mut dw);
@@ -138,7 +138,7 @@ impl Bench<'_> {
             matmul::forward(self.cx, m, k, n, &a, &packed, &mut c, &Epilogue::default());
         });
         self.time(&format!("  d_input {name}"), bytes, "GB/s of weights", || {
-            matmul::backward_input(self.cx, m, k, n, &dc, &b, &mut da);
+            matmul::backward_input(self.cx, m, k, n, &dc, &b, &mut da, Write::Add);
         });
         self.time(&format!("  d_kernel {name}"), bytes, "GB/s of weights", || {
             matmul::backward_kernel(self.cx, m, k, n, &a, &dc, &mut db);
@@ -167,11 +167,15 @@ impl Bench<'_> {
         self.time("max pool 3x3/2 64 at 112 px", bytes, "GB/s", || {
             pool::max_forward(self.cx, &g, &x, &mut y)
         });
-        self.time("  backward", bytes, "GB/s", || pool::max_backward(self.cx, &g, &x, &y, &dy, &mut dx));
+        self.time("  backward", bytes, "GB/s", || {
+            pool::max_backward(self.cx, &g, &x, &y, &dy, &mut dx, Write::Add)
+        });
         self.time("average pool 3x3/2 64 at 112 px", bytes, "GB/s", || {
             pool::average_forward(self.cx, &g, &x, &mut y)
         });
-        self.time("  backward", bytes, "GB/s", || pool::average_backward(self.cx, &g, &dy, &mut dx));
+        self.time("  backward", bytes, "GB/s", || {
+            pool::average_backward(self.cx, &g, &dy, &mut dx, Write::Add)
+        });
         let mut y = vec![0.0; x.len()];
         for f in [Activation::RELU, Activation::Silu, Activation::Gelu { approximate: false }] {
             self.time(&format!("{} of {}", f.name(), x.len()), 8.0 * x.len() as f64, "GB/s", || {

@@ -7,7 +7,7 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd};
+use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write};
 
 fn main() {
     let count = std::env::var("BINESH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
@@ -30,7 +30,7 @@ fn run(cx: Cx<'_>, direction: &str, g: Conv2d, repeats: usize) -> Duration {
     let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Activation::RELU) };
     let mut once = || match direction {
         "forward" => conv2d::forward(cx, &g, &x, &packed, &mut y, &epilogue),
-        "d_input" => conv2d::backward_input(cx, &g, &dy, &w, &mut dx),
+        "d_input" => conv2d::backward_input(cx, &g, &dy, &w, &mut dx, Write::Add),
         "d_kernel" => conv2d::backward_kernel(cx, &g, &x, &dy, &mut dw),
         _ => panic!("unknown direction `{direction}`"),
     };

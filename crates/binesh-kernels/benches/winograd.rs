@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd};
+use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
@@ -64,7 +64,7 @@ fn forward<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
 
 fn d_input<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
     let (dy, w) = (values(g.y_len()), values(g.kernel_len()));
-    gradient(name, g.x_len(), |choice, dx| conv2d::backward_input(cx(choice), g, &dy, &w, dx));
+    gradient(name, g.x_len(), |choice, dx| conv2d::backward_input(cx(choice), g, &dy, &w, dx, Write::Add));
 }
 
 fn d_kernel<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {

@@ -1,8 +1,14 @@
 //! Moving values without computing: transposing, padding, cropping, slicing, and copying blocks.
 
-use crate::Cx;
 use crate::threads::GRAIN;
 use crate::window::product;
+use crate::{Cx, Write};
+
+/// `y = x`.
+pub fn copy(cx: Cx<'_>, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    cx.threads.run_chunks(y, GRAIN, |i, y| y.copy_from_slice(&x[i * GRAIN..][..y.len()]));
+}
 
 /// `y = x` with its axes reordered: axis `i` of `y` is axis `perm[i]` of `x`. The gradient is the permutation by
 /// the inverse.
@@ -176,15 +182,15 @@ pub fn pad2d(cx: Cx<'_>, geom: &Border, value: f32, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `dx += ` the inner part of `dy`: the gradient of [`pad2d`].
+/// Writes the inner part of `dy` to `dx`: the gradient of [`pad2d`].
 ///
 /// # Shapes
 /// `dy`: outer, `dx`: inner of [`Border`].
-pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32]) {
+pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32], write: Write) {
     geom.check(dx.len(), dy.len());
     let row_len = (geom.w * geom.c).max(1);
     cx.threads.run_chunks(dx, row_len, |row, dx| {
-        dx.iter_mut().zip(&dy[geom.start(row)..]).for_each(|(dx, dy)| *dx += dy);
+        write.put(dx, dy[geom.start(row)..].iter().copied());
     });
 }
 
@@ -244,7 +250,7 @@ pub fn copy_rows(cx: Cx<'_>, rows: usize, len: usize, x: &[f32], from: Rows, y: 
     each_row(cx, rows, len, x, from, y, to, |x, y| y.copy_from_slice(x));
 }
 
-/// Adds the rows instead of copying them: the gradient of [`copy_rows`] with the sides exchanged.
+/// Adds the rows instead of copying them: the gradient of [`copy_rows`] with the sides exchanged, where it is to be added.
 ///
 /// # Shapes
 /// See [`Rows`].

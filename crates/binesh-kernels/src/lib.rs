@@ -4,7 +4,8 @@
 //! Shapes are the caller's promise; every public function checks the slice lengths with `assert!` before
 //! it touches them, so safe callers cannot reach undefined behaviour.
 //!
-//! *Forward* functions overwrite their output. *Backward* functions **add** to every gradient they are given.
+//! *Forward* functions overwrite their output. *Backward* functions **add** to every gradient they are given, or take a
+//! [`Write`] that says so.
 //!
 //! Results do not depend on the number of threads: work is shared out over outputs only, and the order of
 //! additions within one output is fixed. They do depend, in the last bits, on the instruction set: AVX2 uses
@@ -58,6 +59,27 @@ pub enum Winograd {
     WherePossible,
     /// Nowhere: every convolution is the direct sum.
     Never,
+}
+
+/// What a gradient does to the buffer that it is given. To replace is a pass over memory less than to fill with zeros and
+/// add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Adds to what is there.
+    Add,
+    /// Writes every value, whatever is there.
+    Replace,
+}
+
+impl Write {
+    /// `dx += d` or `dx = d`, value by value.
+    #[inline(always)]
+    pub(crate) fn put(self, dx: &mut [f32], d: impl Iterator<Item = f32>) {
+        match self {
+            Write::Add => dx.iter_mut().zip(d).for_each(|(dx, d)| *dx += d),
+            Write::Replace => dx.iter_mut().zip(d).for_each(|(dx, d)| *dx = d),
+        }
+    }
 }
 
 /// What happens to an accumulated output before it is stored: `y = activation(acc + bias + residual)`.

@@ -5,7 +5,7 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Store};
 use crate::window::product;
-use crate::{Cx, Epilogue};
+use crate::{Cx, Epilogue, Write};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
 #[derive(Clone, Debug)]
@@ -68,15 +68,25 @@ pub fn forward(
     }
 }
 
-/// `da += dc b^T`.
+/// `dc b^T` to `da`.
 ///
 /// # Shapes
 /// `dc: [M, N]`, `b: [K, N]`, `da: [M, K]`
-pub fn backward_input(cx: Cx<'_>, m: usize, k: usize, n: usize, dc: &[f32], b: &[f32], da: &mut [f32]) {
+#[allow(clippy::too_many_arguments)]
+pub fn backward_input(
+    cx: Cx<'_>,
+    m: usize,
+    k: usize,
+    n: usize,
+    dc: &[f32],
+    b: &[f32],
+    da: &mut [f32],
+    write: Write,
+) {
     assert_eq!(da.len(), product([m, k]), "da length");
     assert_eq!(b.len(), product([k, n]), "b length");
     assert_eq!(dc.len(), product([m, n]), "dc length");
-    if da.is_empty() || n == 0 {
+    if da.is_empty() {
         return;
     }
     let parallel = m * k * n >= PARALLEL_MACS && cx.threads.count() > 1;
@@ -84,7 +94,7 @@ pub fn backward_input(cx: Cx<'_>, m: usize, k: usize, n: usize, dc: &[f32], b: &
     let da = SharedMut::new(da);
     let task = |i: usize| {
         let rows = i * per_task..((i + 1) * per_task).min(k);
-        cx.isa.dispatch(Dots { m, k, n, dc, b, rows, da });
+        cx.isa.dispatch(Dots { m, k, n, dc, b, rows, da, write });
     };
     let tasks = k.div_ceil(per_task);
     if parallel { cx.threads.run(tasks, task) } else { (0..tasks).for_each(task) }
@@ -109,6 +119,7 @@ struct Dots<'a> {
     /// Rows of `b`, columns of `da`.
     rows: std::ops::Range<usize>,
     da: SharedMut,
+    write: Write,
 }
 
 impl Kernel for Dots<'_> {
@@ -155,7 +166,7 @@ impl Dots<'_> {
                 let tail: f32 = dc[whole..].iter().zip(&b[whole..]).map(|(x, y)| x * y).sum();
                 // SAFETY: tasks cover different columns of `da`.
                 let da = unsafe { self.da.slice((i + r) * self.k + row + j, 1) };
-                da[0] += s.sum(sum) + tail;
+                self.write.put(da, std::iter::once(s.sum(sum) + tail));
             }
         }
     }

@@ -72,7 +72,7 @@ impl Axis {
 }
 
 /// Input positions a stride apart.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Phase {
     pub(crate) first: usize,
     pub(crate) count: usize,

@@ -49,8 +49,12 @@ pub(crate) fn backward(graph: &Graph, values: &[Tensor], seeds: &[(NodeId, Tenso
             node.inputs.iter().map(|i| Some(values[i.index()].view())).collect();
         let input_shapes: Vec<&Shape> = node.inputs.iter().map(|i| values[i.index()].shape()).collect();
         let output = Some(values[id.index()].view());
-        let at = At { inputs: &inputs, output, rule: ReluRule::Exact, input_shapes: &input_shapes };
-        let mut buffers: Vec<Vec<f32>> = input_shapes.iter().map(|shape| vec![0.0; shape.len()]).collect();
+        let fresh: Vec<bool> = (0..node.inputs.len()).map(|i| node.op.operator().overwrites(i)).collect();
+        let rule = ReluRule::Exact;
+        let at = At { inputs: &inputs, output, rule, input_shapes: &input_shapes, fresh: &fresh };
+        let before = fresh.iter().map(|&fresh| if fresh { f32::NAN } else { 0.0 });
+        let mut buffers: Vec<Vec<f32>> =
+            input_shapes.iter().zip(before).map(|(shape, before)| vec![before; shape.len()]).collect();
         let wanted = differentiable(node).len();
         if wanted == 0 {
             continue;
@@ -60,7 +64,7 @@ pub(crate) fn backward(graph: &Graph, values: &[Tensor], seeds: &[(NodeId, Tenso
             .collect();
         let d_output = grads[id.index()].clone();
         node.op.operator().backward(cx, &at, d_output.view(), &mut d_inputs);
-        for (input, buffer) in node.inputs.iter().zip(&buffers) {
+        for (input, buffer) in node.inputs.iter().zip(&buffers).take(wanted) {
             add(&mut grads[input.index()], buffer);
         }
     }

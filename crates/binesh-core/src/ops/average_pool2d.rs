@@ -41,7 +41,11 @@ impl Operator for AveragePool2d {
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        pool::average_backward(cx, &self.placed(at.input_shape(0)), dy.data(), dx.data());
+        pool::average_backward(cx, &self.placed(at.input_shape(0)), dy.data(), dx.data(), at.write(0));
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

@@ -2,7 +2,7 @@
 //! `Add`, `Sub`, `Mul`, `Div`, `Max`, `Min`, `Pow`.
 
 use binesh_kernels::binary::{self, BinaryOp};
-use binesh_kernels::Cx;
+use binesh_kernels::{Cx, Write, layout};
 
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
@@ -60,7 +60,17 @@ impl Operator for Binary {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let (a_shape, b_shape, y_shape) = (at.input_shape(0).dims(), at.input_shape(1).dims(), dy.shape().dims());
         let [da, db] = dx else { unreachable!("the graph checked that there are two inputs") };
-        let (da, db) = (da.as_mut().map(ViewMut::data), db.as_mut().map(ViewMut::data));
+        let (mut da, mut db) = (da.as_mut().map(ViewMut::data), db.as_mut().map(ViewMut::data));
+        for (i, d, shape) in [(0, &mut da, a_shape), (1, &mut db, b_shape)] {
+            if at.write(i) == Write::Add {
+                continue;
+            }
+            match d {
+                Some(_) if shape == y_shape => layout::copy(cx, dy.data(), d.take().expect("was matched")),
+                Some(d) => d.fill(0.0),
+                None => {}
+            }
+        }
         if self.is_linear() {
             // The values of the operands are not looked at, only how many there are.
             let zeros = vec![0.0; if a_shape == b_shape { 0 } else { y_shape.iter().product() }];
@@ -78,6 +88,10 @@ impl Operator for Binary {
     }
 
     fn backward_in_place(&self, _cx: Cx<'_>, _at: &At<'_>, _d: &mut [f32]) {}
+
+    fn overwrites(&self, _i: usize) -> bool {
+        self.op == BinaryOp::Add
+    }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {
         if self.is_linear() { Keeps::Nothing } else { Keeps::Inputs }

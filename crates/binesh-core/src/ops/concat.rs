@@ -1,7 +1,7 @@
 //! Arrays joined along an axis. Keras `Concatenate`, ONNX `Concat`, torch `cat`.
 
-use binesh_kernels::Cx;
 use binesh_kernels::layout::{self, Rows};
+use binesh_kernels::{Cx, Write};
 
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
@@ -70,11 +70,18 @@ impl Operator for Concat {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let (count, blocks) = self.rows((0..dx.len()).map(|i| at.input_shape(i)));
         let stride = blocks.iter().map(|(len, _)| len).sum();
-        for (dx, (len, offset)) in dx.iter_mut().zip(blocks) {
+        for (i, (dx, (len, offset))) in dx.iter_mut().zip(blocks).enumerate() {
             let Some(dx) = dx else { continue };
             let (from, to) = (Rows { offset, stride }, Rows { offset: 0, stride: len });
-            layout::add_rows(cx, count, len, dy.data(), from, dx.data(), to);
+            match at.write(i) {
+                Write::Add => layout::add_rows(cx, count, len, dy.data(), from, dx.data(), to),
+                Write::Replace => layout::copy_rows(cx, count, len, dy.data(), from, dx.data(), to),
+            }
         }
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

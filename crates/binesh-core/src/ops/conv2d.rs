@@ -70,7 +70,7 @@ impl Operator for Conv2d {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let g = self.placed(at.input_shape(0), at.input_shape(1));
         if let Some(dx) = &mut dx[0] {
-            conv2d::backward_input(cx, &g, dy.data(), at.input(1).data(), dx.data());
+            conv2d::backward_input(cx, &g, dy.data(), at.input(1).data(), dx.data(), at.write(0));
         }
         if let Some(dw) = &mut dx[1] {
             conv2d::backward_kernel(cx, &g, at.input(0).data(), dy.data(), dw.data());
@@ -78,6 +78,10 @@ impl Operator for Conv2d {
         if let Some(db) = dx.get_mut(2).and_then(Option::as_mut) {
             reduce::sum_rows(cx, g.cout, dy.data(), db.data());
         }
+    }
+
+    fn overwrites(&self, i: usize) -> bool {
+        i == 0
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {

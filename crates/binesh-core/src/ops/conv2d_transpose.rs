@@ -1,7 +1,7 @@
 //! Transposed convolution: the gradient of a convolution, used forwards. Keras `Conv2DTranspose`, torch
 //! `ConvTranspose2d`.
 
-use binesh_kernels::{Cx, Epilogue, conv2d, reduce};
+use binesh_kernels::{Cx, Epilogue, Write, conv2d, reduce};
 
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Padding, Shape, ShapeError, Window};
@@ -110,11 +110,11 @@ impl Operator for Conv2dTranspose {
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], mut output: ViewMut<'_>) {
         let g = self.placed(inputs[0].shape(), inputs[1].shape());
-        match inputs.get(2) {
-            Some(bias) => output.data().chunks_exact_mut(g.cin).for_each(|row| row.copy_from_slice(bias.data())),
-            None => output.data().fill(0.0),
+        let write = if inputs.len() == 3 { Write::Add } else { Write::Replace };
+        if let Some(bias) = inputs.get(2) {
+            output.data().chunks_exact_mut(g.cin).for_each(|row| row.copy_from_slice(bias.data()));
         }
-        conv2d::backward_input(cx, &g, inputs[0].data(), inputs[1].data(), output.data());
+        conv2d::backward_input(cx, &g, inputs[0].data(), inputs[1].data(), output.data(), write);
     }
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

@@ -51,7 +51,7 @@ impl Operator for Dense {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let [rows, k, m] = extents(at.input_shape(0), at.input_shape(1)).expect("`infer` accepted these shapes");
         if let Some(dx) = &mut dx[0] {
-            matmul::backward_input(cx, rows, k, m, dy.data(), at.input(1).data(), dx.data());
+            matmul::backward_input(cx, rows, k, m, dy.data(), at.input(1).data(), dx.data(), at.write(0));
         }
         if let Some(dw) = &mut dx[1] {
             matmul::backward_kernel(cx, rows, k, m, at.input(0).data(), dy.data(), dw.data());
@@ -59,6 +59,10 @@ impl Operator for Dense {
         if let Some(db) = dx.get_mut(2).and_then(Option::as_mut) {
             reduce::sum_rows(cx, m, dy.data(), db.data());
         }
+    }
+
+    fn overwrites(&self, i: usize) -> bool {
+        i == 0
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {

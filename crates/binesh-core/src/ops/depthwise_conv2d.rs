@@ -61,7 +61,7 @@ impl Operator for DepthwiseConv2d {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let g = self.placed(at.input_shape(0), at.input_shape(1));
         if let Some(dx) = &mut dx[0] {
-            depthwise::backward_input(cx, &g, dy.data(), at.input(1).data(), dx.data());
+            depthwise::backward_input(cx, &g, dy.data(), at.input(1).data(), dx.data(), at.write(0));
         }
         if let Some(dw) = &mut dx[1] {
             depthwise::backward_kernel(cx, &g, at.input(0).data(), dy.data(), dw.data());
@@ -69,6 +69,10 @@ impl Operator for DepthwiseConv2d {
         if let Some(db) = dx.get_mut(2).and_then(Option::as_mut) {
             reduce::sum_rows(cx, g.c * g.multiplier, dy.data(), db.data());
         }
+    }
+
+    fn overwrites(&self, i: usize) -> bool {
+        i == 0
     }
 
     fn keeps(&self, wanted: &[bool]) -> Keeps {

@@ -33,7 +33,11 @@ impl Operator for GlobalAveragePool2d {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
         let [n, hw, c] = super::maps(at.input_shape(0));
-        pool::global_average_backward(cx, n, hw, c, dy.data(), dx.data());
+        pool::global_average_backward(cx, n, hw, c, dy.data(), dx.data(), at.write(0));
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

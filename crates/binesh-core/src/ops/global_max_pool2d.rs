@@ -35,7 +35,11 @@ impl Operator for GlobalMaxPool2d {
         let Some(dx) = &mut dx[0] else { return };
         let (x, y) = (at.input(0), at.output());
         let [n, hw, c] = super::maps(x.shape());
-        pool::global_max_backward(cx, n, hw, c, x.data(), y.data(), dy.data(), dx.data());
+        pool::global_max_backward(cx, n, hw, c, x.data(), y.data(), dy.data(), dx.data(), at.write(0));
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

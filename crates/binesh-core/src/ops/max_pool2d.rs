@@ -40,7 +40,11 @@ impl Operator for MaxPool2d {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
         let (x, y) = (at.input(0), at.output());
-        pool::max_backward(cx, &self.placed(x.shape()), x.data(), y.data(), dy.data(), dx.data());
+        pool::max_backward(cx, &self.placed(x.shape()), x.data(), y.data(), dy.data(), dx.data(), at.write(0));
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

@@ -47,7 +47,11 @@ impl Operator for ZeroPad2d {
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
         let g = self.border(at.input_shape(0)).expect("`infer` accepted this shape");
-        layout::pad2d_backward(cx, &g, dy.data(), dx.data());
+        layout::pad2d_backward(cx, &g, dy.data(), dx.data(), at.write(0));
+    }
+
+    fn overwrites(&self, _i: usize) -> bool {
+        true
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

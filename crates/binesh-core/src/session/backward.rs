@@ -29,7 +29,7 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
 }
 
 fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f32>, rule: ReluRule) {
-    let Session { plan, runtime, slots, grads, spare, training, .. } = session;
+    let Session { plan, runtime, slots, packed, grads, spare, training, .. } = session;
     let node = plan.graph.node(id);
     let mut wanted = plan.flow.wanted(node);
     let keeps = plan.training.keeps(&plan.graph, id, &wanted);
@@ -39,8 +39,6 @@ fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f3
     let inputs: Vec<Option<View<'_>>> =
         node.inputs.iter().enumerate().map(|(at, &i)| view(i, keeps.input(at))).collect();
     let input_shapes: Vec<&Shape> = node.inputs.iter().map(|&i| plan.shape(i)).collect();
-    let at = At { inputs: &inputs, output: view(id, keeps.output()), rule, input_shapes: &input_shapes };
-
     // The buffer of the output's gradient becomes that of the first input's, unless somebody needs either.
     let trains = plan.training.drops(id) || plan.training.measures(id);
     let moves = node.op.operator().is_in_place()
@@ -56,13 +54,18 @@ fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f3
 
     // A node that reads one value twice gets a buffer for each, summed afterwards.
     let mut buffers: Vec<Option<Vec<f32>>> = Vec::with_capacity(node.inputs.len());
+    let mut fresh = vec![false; node.inputs.len()];
     for (position, input) in node.inputs.iter().enumerate() {
         let first = !node.inputs[..position].contains(input);
         buffers.push(wanted[position].then(|| {
             let taken = if first { grads[input.index()].take() } else { None };
-            taken.unwrap_or_else(|| spare.zeros(plan.shape(*input).len()))
+            fresh[position] = taken.is_none() && !trains && node.op.operator().overwrites(position);
+            let len = plan.shape(*input).len();
+            taken.unwrap_or_else(|| if fresh[position] { spare.any(len) } else { spare.zeros(len) })
         }));
     }
+    let output = view(id, keeps.output());
+    let at = At { inputs: &inputs, output, rule, input_shapes: &input_shapes, fresh: &fresh };
     let mut d_inputs: Vec<Option<ViewMut<'_>>> = buffers
         .iter_mut()
         .zip(&input_shapes)
@@ -75,6 +78,9 @@ fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f3
         training.drop_backward(cx, id, dy, &mut d_inputs);
     } else if plan.training.measures(id) {
         training.normalise_backward(cx, id, &node.op, &at, dy, &mut d_inputs);
+    } else if plan.flow.is_packed(&plan.graph, id) {
+        let dx = d_inputs[0].as_mut().expect("the input's gradient is the only one wanted");
+        packed.backward_input(cx, plan, params, id, dy, dx, at.write(0));
     } else {
         node.op.operator().backward(cx, &at, dy, &mut d_inputs);
     }
@@ -90,7 +96,9 @@ fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f3
         }
     }
     if moves {
-        node.op.operator().backward_in_place(cx, &at, &mut d_output);
+        if !plan.flow.is_folded(&plan.graph, id) {
+            node.op.operator().backward_in_place(cx, &at, &mut d_output);
+        }
         grads[node.inputs[0].index()] = Some(d_output);
     } else if plan.wrt.contains(&id) {
         grads[id.index()] = Some(d_output);
@@ -104,14 +112,23 @@ fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f3
 pub(super) struct Spare(Vec<Vec<f32>>);
 
 impl Spare {
-    /// Zeros in the tightest buffer that holds them, else in the largest one grown, else in a new one.
+    /// Zeros in a buffer as of [`Spare::any`].
     fn zeros(&mut self, len: usize) -> Vec<f32> {
+        let mut buffer = self.any(len);
+        buffer.fill(0.0);
+        buffer
+    }
+
+    /// Any values in the tightest buffer that holds them, else in a new one in the place of the largest.
+    fn any(&mut self, len: usize) -> Vec<f32> {
         let fits = self.0.iter().enumerate().filter(|(_, buffer)| buffer.capacity() >= len);
         let best = (fits.min_by_key(|(_, buffer)| buffer.capacity()))
             .or_else(|| self.0.iter().enumerate().max_by_key(|(_, buffer)| buffer.capacity()))
             .map(|(at, _)| at);
         let mut buffer = best.map(|at| self.0.swap_remove(at)).unwrap_or_default();
-        buffer.clear();
+        if buffer.capacity() < len {
+            return vec![0.0; len];
+        }
         buffer.resize(len, 0.0);
         buffer
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, matmul};
+use binesh_kernels::{Cx, Epilogue, Write, conv2d, depthwise, matmul};
 
 use crate::graph::NodeId;
 use crate::ops::Op;
@@ -14,6 +14,8 @@ use crate::tensor::{View, ViewMut};
 #[derive(Default)]
 pub(super) struct PackedWeights {
     entries: HashMap<NodeId, Entry>,
+    /// For the way back.
+    turned: HashMap<NodeId, Turned>,
 }
 
 struct Entry {
@@ -27,6 +29,17 @@ enum Kernel {
     Conv2d(conv2d::PackedKernel),
     Depthwise(Vec<f32>),
     Dense(matmul::PackedMatrix),
+}
+
+struct Turned {
+    /// As in [`Entry`].
+    versions: Vec<Option<u64>>,
+    kernel: TurnedKernel,
+}
+
+enum TurnedKernel {
+    Conv2d(conv2d::TurnedKernel),
+    Depthwise(Vec<f32>),
 }
 
 impl PackedWeights {
@@ -77,19 +90,70 @@ impl PackedWeights {
             _ => unreachable!("an entry is made by `pack` from the operator of the same node"),
         }
     }
+    /// The gradient of a convolution's input, from that of its output or of the batch norm's that is folded into it.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a gradient")]
+    pub(super) fn backward_input(
+        &mut self,
+        cx: Cx<'_>,
+        plan: &Plan,
+        params: &Params,
+        anchor: NodeId,
+        dy: View<'_>,
+        dx: &mut ViewMut<'_>,
+        write: Write,
+    ) {
+        let (node, norm) = (plan.graph.node(anchor), plan.flow.folded[anchor.index()]);
+        let of_norm = norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
+        let weights = || node.inputs[1..2].iter().chain(of_norm).map(|&id| params.version(id));
+        let (xs, ws) = (plan.shape(node.inputs[0]), plan.shape(node.inputs[1]));
+        if !self.turned.get(&anchor).is_some_and(|entry| entry.versions.iter().copied().eq(weights())) {
+            let w = weight(params, node.inputs[1]);
+            let scale = norm.map(|id| scale_shift(plan, params, id).0);
+            let kernel = match &node.op {
+                Op::Conv2d(op) => {
+                    TurnedKernel::Conv2d(conv2d::pack_turned(cx, &op.placed(xs, ws), w, scale.as_deref()))
+                }
+                _ => TurnedKernel::Depthwise(scaled(w, scale.as_deref())),
+            };
+            self.turned.insert(anchor, Turned { versions: weights().collect(), kernel });
+        }
+        let (dy, dx) = (dy.data(), dx.data());
+        match (&node.op, &self.turned[&anchor].kernel) {
+            (Op::Conv2d(op), TurnedKernel::Conv2d(w)) => {
+                conv2d::backward_input_packed(cx, &op.placed(xs, ws), dy, w, dx, write);
+            }
+            (Op::DepthwiseConv2d(op), TurnedKernel::Depthwise(w)) => {
+                depthwise::backward_input(cx, &op.placed(xs, ws), dy, w, dx, write);
+            }
+            _ => unreachable!("`Flow::is_packed` chooses convolutions"),
+        }
+    }
+}
+
+/// The value of a parameter.
+fn weight(params: &Params, id: NodeId) -> &[f32] {
+    params.get(id).expect("`run` checked that every weight has a value").data()
+}
+
+/// The factors and offsets of a batch norm.
+fn scale_shift(plan: &Plan, params: &Params, norm: NodeId) -> (Vec<f32>, Vec<f32>) {
+    let node = plan.graph.node(norm);
+    let Op::BatchNorm(op) = &node.op else { unreachable!("`fuse` folds only batch norms") };
+    let values: Vec<&[f32]> = node.inputs[1..].iter().map(|&id| weight(params, id)).collect();
+    op.scale_shift(&values)
+}
+
+/// A depthwise kernel with a factor for each channel.
+fn scaled(w: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
+    let Some(scale) = scale else { return w.to_vec() };
+    w.chunks(scale.len()).flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect()
 }
 
 fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>>) {
     let node = plan.graph.node(fused.anchor);
-    let weight = |id: NodeId| params.get(id).expect("`run` checked that every weight has a value").data();
-    let w = weight(node.inputs[1]);
-    let bias = node.inputs.get(2).map(|&id| weight(id).to_vec());
-    let norm = fused.batch_norm.map(|id| {
-        let batch_norm = plan.graph.node(id);
-        let Op::BatchNorm(op) = &batch_norm.op else { unreachable!("`fuse` folds only batch norms") };
-        let values: Vec<&[f32]> = batch_norm.inputs[1..].iter().map(|&id| weight(id)).collect();
-        op.scale_shift(&values)
-    });
+    let w = weight(params, node.inputs[1]);
+    let bias = node.inputs.get(2).map(|&id| weight(params, id).to_vec());
+    let norm = fused.batch_norm.map(|id| scale_shift(plan, params, id));
     let scale = norm.as_ref().map(|(scale, _)| scale.as_slice());
     let bias = match (&norm, bias) {
         (None, bias) => bias,
@@ -101,14 +165,7 @@ fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Opt
     let (xs, ws) = (plan.shape(node.inputs[0]), plan.shape(node.inputs[1]));
     let kernel = match &node.op {
         Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(cx, &op.placed(xs, ws), w, scale)),
-        Op::DepthwiseConv2d(_) => {
-            let cycle = |scale: &[f32]| {
-                w.chunks(scale.len())
-                    .flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s).collect::<Vec<_>>())
-                    .collect()
-            };
-            Kernel::Depthwise(scale.map_or_else(|| w.to_vec(), cycle))
-        }
+        Op::DepthwiseConv2d(_) => Kernel::Depthwise(scaled(w, scale)),
         Op::Dense(_) => Kernel::Dense(matmul::pack(cx, ws.dims()[0], ws.dims()[1], w, scale)),
         _ => unreachable!("`fuse` makes anchors of products only"),
     };

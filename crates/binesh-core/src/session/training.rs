@@ -136,7 +136,7 @@ impl TrainingState {
         let mut inputs: Vec<View<'_>> = (0..at.inputs.len()).map(|i| at.input(i)).collect();
         own.replace(&mut inputs);
         let inputs: Vec<Option<View<'_>>> = inputs.into_iter().map(Some).collect();
-        let at = At { inputs: &inputs, output: at.output, rule: at.rule, input_shapes: at.input_shapes };
+        let at = At { inputs: &inputs, ..*at };
         batch_norm(op).backward_through_statistics(cx, &at, dy, dx);
     }
 }

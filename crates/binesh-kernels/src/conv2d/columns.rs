@@ -3,18 +3,49 @@
 //! of 16 channels empty.
 
 use super::Conv2d;
+use crate::scratch::with_scratch;
 use crate::tile::{Panels, Place, Places, Rows, Store};
-use crate::{Cx, Epilogue};
+use crate::{Cx, Epilogue, Write};
 
-/// `dx += `, for one group.
-pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+/// The kernel for [`backward_input`].
+pub(super) fn pack(cx: Cx<'_>, g: &Conv2d, w: &[f32]) -> Panels {
+    Panels::pack_transposed(cx, [1, 1, g.cout, g.kh * g.kw * g.cin], w, |_, _, row| row * g.cout)
+}
+
+/// Whether the panels are those of such a kernel.
+pub(super) fn is_packed_for(g: &Conv2d, panels: &Panels) -> bool {
+    let shape = [panels.groups, panels.taps, panels.depth, panels.width];
+    g.groups == 1 && shape == [1, 1, g.cout, g.kh * g.kw * g.cin]
+}
+
+/// For one group.
+pub(super) fn backward_input(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    dy: &[f32],
+    panels: &Panels,
+    dx: &mut [f32],
+    write: Write,
+) {
     let sent = g.kh * g.kw * g.cin;
-    let panels = Panels::pack_transposed(cx, [1, 1, g.cout, sent], w, |_, _, row| row * g.cout);
+    with_scratch(g.ho * g.wo * sent, |columns| images(cx, g, dy, panels, columns, dx, write));
+}
+
+/// One image after another, with room for the columns of one.
+fn images(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    dy: &[f32],
+    panels: &Panels,
+    columns: &mut [f32],
+    dx: &mut [f32],
+    write: Write,
+) {
+    let sent = g.kh * g.kw * g.cin;
     let (positions, image) = (g.ho * g.wo, g.h * g.w * g.cin);
     if image == 0 {
         return;
     }
-    let mut columns = vec![0.0; positions * sent];
     for (n, dx) in dx.chunks_exact_mut(image).enumerate() {
         let dy = &dy[n * positions * g.cout..][..positions * g.cout];
         let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
@@ -23,11 +54,12 @@ pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: 
         };
         let store = Store::Replace(Epilogue::default());
         // SAFETY: rows of `columns` are `sent` apart and `sent` long.
-        unsafe {
-            Rows { places: Places::flat(positions), x: dy, panels: &panels, locate, store }
-                .run(cx, &mut columns)
-        }
+        unsafe { Rows { places: Places::flat(positions), x: dy, panels, locate, store }.run(cx, columns) }
+        let columns = &*columns;
         cx.threads.run_chunks(dx, g.w * g.cin, |iy, dx| {
+            if write == Write::Replace {
+                dx.fill(0.0);
+            }
             for ky in 0..g.kh {
                 if let Some(oy) = g.rows().source(g.ho, iy, ky) {
                     let row = &columns[oy * g.wo * sent..][..g.wo * sent];

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 
 use super::Conv2d;
 use crate::outer::Outer;
+use crate::threads::GRAIN;
 use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
-use crate::{Cx, Epilogue};
+use crate::window::Phase;
+use crate::{Cx, Epilogue, Write};
 
 /// Fewer input channels than this (a network's first layer) leave so little to do at each tap that turning to the next
 /// one costs as much.
@@ -101,33 +103,83 @@ fn locate(g: &Conv2d) -> impl Fn(Place, usize, &mut [usize]) -> usize + Sync {
     }
 }
 
-/// `dx += ` the convolution of `dy` with the kernel turned around. A stride spreads `dy`; instead of multiplying the
-/// zeros in between, the input positions of each phase are computed on their own, from the taps that meet them.
-pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+/// The kernel for [`backward_input`]: panels for each phase.
+pub(super) fn pack_turned(cx: Cx<'_>, g: &Conv2d, w: &[f32]) -> Vec<Panels> {
+    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
+    let pack = |phase: &Phase2| {
+        let shape = [g.groups, phase.taps.len(), cog, cig];
+        Panels::pack_transposed(cx, shape, w, |group, tap, ci| {
+            let (ky, kx) = phase.taps[tap];
+            ((ky * g.kw + kx) * cig + ci) * g.cout + group * cog
+        })
+    };
+    phases(g).iter().map(pack).collect()
+}
+
+/// Whether the panels are those of such a kernel.
+pub(super) fn is_packed_for(g: &Conv2d, kernel: &[Panels]) -> bool {
+    let phases = phases(g);
+    let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
+    let same = |(panels, phase): (&Panels, &Phase2)| {
+        [panels.groups, panels.taps, panels.depth, panels.width] == [g.groups, phase.taps.len(), cog, cig]
+    };
+    kernel.len() == phases.len() && kernel.iter().zip(&phases).all(same)
+}
+
+/// The convolution of `dy` with the kernel turned around. A stride spreads `dy`; instead of multiplying the zeros in
+/// between, the input positions of each phase are computed on their own, from the taps that meet them.
+pub(super) fn backward_input(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    dy: &[f32],
+    kernel: &[Panels],
+    dx: &mut [f32],
+    write: Write,
+) {
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
     let (rows, columns) = (g.rows(), g.columns());
-    for py in &rows.phases() {
-        for px in &columns.phases() {
-            let taps: Vec<_> =
-                py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
-            let shape = [g.groups, taps.len(), cog, cig];
-            let panels = Panels::pack_transposed(cx, shape, w, |group, tap, ci| {
-                let (ky, kx) = taps[tap];
-                ((ky * g.kw + kx) * cig + ci) * g.cout + group * cog
-            });
-            let locate = |[n, y, x]: Place, group: usize, offsets: &mut [usize]| {
-                let (iy, ix) = (py.first + y * g.stride[0], px.first + x * g.stride[1]);
-                for (offset, &(ky, kx)) in offsets.iter_mut().zip(&taps) {
-                    *offset = match (rows.source(g.ho, iy, ky), columns.source(g.wo, ix, kx)) {
-                        (Some(oy), Some(ox)) => ((n * g.ho + oy) * g.wo + ox) * g.cout + group * cog,
-                        _ => PADDING,
-                    };
-                }
-                ((n * g.h + iy) * g.w + ix) * g.cin + group * cig
-            };
-            let places = Places { images: g.n, height: py.count, width: px.count };
-            // SAFETY: different (n, iy, ix, group) give disjoint ranges of `Cin/G` values.
-            unsafe { Rows { places, x: dy, panels: &panels, locate, store: Store::Add }.run(cx, dx) }
+    let phases = phases(g);
+    let met: usize = phases.iter().map(|phase| phase.places(g).count()).sum();
+    if write == Write::Replace && met < g.n * g.h * g.w {
+        cx.threads.run_chunks(dx, GRAIN, |_, dx| dx.fill(0.0));
+    }
+    for (phase, panels) in phases.iter().zip(kernel) {
+        let [py, px] = &phase.axes;
+        let locate = |[n, y, x]: Place, group: usize, offsets: &mut [usize]| {
+            let (iy, ix) = (py.first + y * g.stride[0], px.first + x * g.stride[1]);
+            for (offset, &(ky, kx)) in offsets.iter_mut().zip(&phase.taps) {
+                *offset = match (rows.source(g.ho, iy, ky), columns.source(g.wo, ix, kx)) {
+                    (Some(oy), Some(ox)) => ((n * g.ho + oy) * g.wo + ox) * g.cout + group * cog,
+                    _ => PADDING,
+                };
+            }
+            ((n * g.h + iy) * g.w + ix) * g.cin + group * cig
+        };
+        // SAFETY: different (n, iy, ix, group) give disjoint ranges of `Cin/G` values.
+        unsafe { Rows { places: phase.places(g), x: dy, panels, locate, store: write.into() }.run(cx, dx) }
+    }
+}
+
+/// Input positions a stride apart, down and across.
+struct Phase2 {
+    axes: [Phase; 2],
+    /// The taps that meet them.
+    taps: Vec<(usize, usize)>,
+}
+
+impl Phase2 {
+    fn places(&self, g: &Conv2d) -> Places {
+        Places { images: g.n, height: self.axes[0].count, width: self.axes[1].count }
+    }
+}
+
+fn phases(g: &Conv2d) -> Vec<Phase2> {
+    let mut phases = Vec::new();
+    for py in g.rows().phases() {
+        for px in g.columns().phases() {
+            let taps = py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
+            phases.push(Phase2 { axes: [py.clone(), px], taps });
         }
     }
+    phases
 }

@@ -1,13 +1,17 @@
 //! Two-dimensional convolution (cross-correlation, as every framework has it) with stride, dilation, groups and
 //! explicit padding. A transposed convolution is [`backward_input`].
+//!
+//! With one channel in each group it is a depthwise convolution, and is computed as one.
 
 mod columns;
 mod direct;
+mod turned;
 mod winograd;
 
 use crate::tile::Panels;
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue};
+use crate::{Cx, Epilogue, depthwise};
+pub use turned::{TurnedKernel, backward_input, backward_input_packed, pack_turned};
 use winograd::Pass;
 
 /// Sizes of a convolution.
@@ -79,6 +83,14 @@ impl Conv2d {
     }
 }
 
+/// The depthwise convolution that it is, if every group has one input and one output channel.
+fn as_depthwise(g: &Conv2d) -> Option<depthwise::Depthwise> {
+    let Conv2d { n, h, w, cin, ho, wo, cout, kh, kw, stride, dilation, pad, groups } = *g;
+    let depthwise =
+        depthwise::Depthwise { n, h, w, c: cin, multiplier: 1, ho, wo, kh, kw, stride, dilation, pad };
+    (groups > 1 && cin == groups && cout == groups).then_some(depthwise)
+}
+
 /// How a convolution is computed. The choice is made when the kernel is packed.
 #[derive(Clone, Debug)]
 enum Algorithm {
@@ -86,6 +98,8 @@ enum Algorithm {
     Direct(Panels),
     /// Fewer multiplications, see [`winograd`].
     Winograd(winograd::Weights),
+    /// Each channel on its own: `[Kh, Kw, C]`.
+    Depthwise(Vec<f32>),
 }
 
 /// A kernel in the order the convolution reads it. Made by [`pack`], for one geometry but any batch and map size (those it
@@ -101,6 +115,7 @@ impl PackedKernel {
         match &self.algorithm {
             Algorithm::Direct(panels) => panels.bytes(),
             Algorithm::Winograd(weights) => weights.bytes(),
+            Algorithm::Depthwise(w) => size_of_val(w.as_slice()),
         }
     }
 }
@@ -115,7 +130,10 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    let algorithm = if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
+    let algorithm = if as_depthwise(geom).is_some() {
+        let scale = |w: &[f32]| scale.map_or(w.to_vec(), |s| w.iter().zip(s).map(|(w, s)| w * s).collect());
+        Algorithm::Depthwise(w.chunks_exact(geom.cout).flat_map(scale).collect())
+    } else if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
         Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {
         Algorithm::Direct(direct::pack(cx, geom, w, scale))
@@ -150,25 +168,11 @@ pub fn forward(
             assert!(same, "kernel packed for another geometry");
             winograd::forward(cx, geom, x, weights, y, epilogue);
         }
+        Algorithm::Depthwise(w) => {
+            let geom = as_depthwise(geom).expect("kernel packed for another geometry");
+            depthwise::forward(cx, &geom, x, w, y, epilogue);
+        }
     }
-}
-
-/// `dx += ` the gradient with respect to the input; the transposed convolution of `dy`.
-///
-/// # Shapes
-/// `dy: [N, Ho, Wo, Cout]`, `w: [Kh, Kw, Cin/G, Cout]`, `dx: [N, H, W, Cin]`
-pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    geom.check();
-    assert_eq!(dx.len(), geom.x_len(), "dx length");
-    assert_eq!(dy.len(), geom.y_len(), "dy length");
-    assert_eq!(w.len(), geom.kernel_len(), "kernel length");
-    if direct::few_input_channels(geom) {
-        return columns::backward_input(cx, geom, dy, w, dx);
-    }
-    if winograd::is_chosen(cx.winograd, geom, Pass::Input) {
-        return winograd::backward_input(cx, geom, dy, w, dx);
-    }
-    direct::backward_input(cx, geom, dy, w, dx);
 }
 
 /// `dw += ` the gradient with respect to the kernel.
@@ -180,6 +184,9 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
+    if let Some(geom) = as_depthwise(geom) {
+        return depthwise::backward_kernel(cx, &geom, x, dy, dw);
+    }
     if winograd::is_chosen(cx.winograd, geom, Pass::Kernel) {
         return winograd::backward_kernel(cx, geom, x, dy, dw);
     }

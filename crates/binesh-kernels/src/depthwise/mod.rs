@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use lines::{Line, Lines};
 
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue};
+use crate::{Cx, Epilogue, Write};
 
 /// Sizes of a depthwise convolution.
 ///
@@ -107,11 +107,11 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
     .run(cx, y);
 }
 
-/// `dx += ` the gradient with respect to the input.
+/// The gradient with respect to the input.
 ///
 /// # Shapes
 /// `dy: [N, Ho, Wo, C*M]`, `w: [Kh, Kw, C, M]`, `dx: [N, H, W, C]`
-pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &mut [f32], write: Write) {
     geom.check();
     assert_eq!(dx.len(), geom.x_len(), "dx length");
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
@@ -122,6 +122,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
     let g = geom.multiplied();
     let (rows, columns) = (g.rows(), g.columns());
     let mut lines = Vec::new();
+    let mut covered = 0;
     for phase in columns.phases() {
         let all = Line {
             first: phase.first,
@@ -130,8 +131,14 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
             input_step: 1,
             taps: Vec::new(),
         };
+        covered += all.count;
         lines.extend(all.split(phase.taps, |i, k| columns.source(g.wo, i, k)));
     }
+    let replaces = write == Write::Replace && geom.multiplier == 1;
+    if replaces && covered < g.w {
+        dx.fill(0.0);
+    }
+    let plain = Epilogue::default();
     let lines = Lines {
         x: dy,
         w,
@@ -143,16 +150,14 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
             .map(|i| (0..g.kh).filter_map(|k| Some((k, rows.source(g.ho, i, k)?))).collect())
             .collect(),
         columns: lines,
-        epilogue: None,
+        epilogue: (replaces && covered == g.w).then_some(&plain),
     };
     if geom.multiplier == 1 {
         return lines.run(cx, dx);
     }
     let mut each = vec![0.0; dx.len() * geom.multiplier];
     lines.run(cx, &mut each);
-    for (dx, each) in dx.iter_mut().zip(each.chunks_exact(geom.multiplier)) {
-        *dx += each.iter().sum::<f32>();
-    }
+    write.put(dx, each.chunks_exact(geom.multiplier).map(|each| each.iter().sum()));
 }
 
 /// `dw += ` the gradient with respect to the kernel.

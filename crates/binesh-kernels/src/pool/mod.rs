@@ -4,8 +4,8 @@ mod windows;
 
 use windows::Mode;
 
-use crate::Cx;
 use crate::window::{Axis, product};
+use crate::{Cx, Write};
 
 /// Sizes of a pooling.
 ///
@@ -66,6 +66,13 @@ impl Pool {
         }
     }
 
+    /// The rows of windows that may see some rows of the input.
+    fn windows_over(&self, rows: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let (stride, reach) = (self.stride[0], self.kh.saturating_sub(1) * self.dilation[0]);
+        let first = (rows.start + self.pad[0]).saturating_sub(reach).div_ceil(stride);
+        first..self.ho.min((rows.end + self.pad[0]).div_ceil(stride))
+    }
+
     /// What an average divides by.
     fn count(&self, oy: usize, ox: usize) -> f32 {
         let inside = self.rows().taps_inside(oy).len() * self.columns().taps_inside(ox).len();
@@ -92,14 +99,14 @@ pub fn max_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
     windows::forward(cx, geom, Mode::Max, x, y);
 }
 
-/// Adds `dy` to the first position of each window, in scan order, that holds the maximum.
+/// Gives `dy` to the first position of each window, in scan order, that holds the maximum.
 ///
 /// # Shapes
 /// `x`, `dx: [N, H, W, C]`; `y`, `dy: [N, Ho, Wo, C]`, where `y` is the result of [`max_forward`].
-pub fn max_backward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub fn max_backward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &[f32], dy: &[f32], dx: &mut [f32], write: Write) {
     geom.check(x.len(), y.len());
     assert!(y.len() == dy.len() && x.len() == dx.len(), "slices differ in length");
-    windows::backward(cx, geom, Some((x, y)), dy, dx);
+    windows::backward(cx, geom, Some((x, y)), dy, dx, write);
 }
 
 /// Average over each window. A window wholly in the padding gives zero.
@@ -111,13 +118,13 @@ pub fn average_forward(cx: Cx<'_>, geom: &Pool, x: &[f32], y: &mut [f32]) {
     windows::forward(cx, geom, Mode::Average, x, y);
 }
 
-/// `dx += ` the gradient of [`average_forward`].
+/// The gradient of [`average_forward`].
 ///
 /// # Shapes
 /// `dx: [N, H, W, C]`, `dy: [N, Ho, Wo, C]`
-pub fn average_backward(cx: Cx<'_>, geom: &Pool, dy: &[f32], dx: &mut [f32]) {
+pub fn average_backward(cx: Cx<'_>, geom: &Pool, dy: &[f32], dx: &mut [f32], write: Write) {
     geom.check(dx.len(), dy.len());
-    windows::backward(cx, geom, None, dy, dx);
+    windows::backward(cx, geom, None, dy, dx, write);
 }
 
 /// Mean over all positions of each map.
@@ -139,18 +146,26 @@ pub fn global_average_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f3
     });
 }
 
-/// `dx += dy / HW` at every position.
+/// `dy / HW` at every position.
 ///
 /// # Shapes
 /// `dy: [N, C]`, `dx: [N, HW, C]`
-pub fn global_average_backward(cx: Cx<'_>, n: usize, hw: usize, c: usize, dy: &[f32], dx: &mut [f32]) {
+pub fn global_average_backward(
+    cx: Cx<'_>,
+    n: usize,
+    hw: usize,
+    c: usize,
+    dy: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
     assert_eq!(dx.len(), product([n, hw, c]), "dx length");
     assert_eq!(dy.len(), n * c, "dy length");
     let factor = 1.0 / hw.max(1) as f32;
     cx.threads.run_chunks(dx, (hw * c).max(1), |n, dx| {
         let dy = &dy[n * c..][..c];
         for dx in dx.chunks_exact_mut(c) {
-            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += factor * dy);
+            write.put(dx, dy.iter().map(|dy| factor * dy));
         }
     });
 }
@@ -163,7 +178,7 @@ pub fn global_max_forward(cx: Cx<'_>, n: usize, hw: usize, c: usize, x: &[f32], 
     max_forward(cx, &global(n, hw, c), x, y);
 }
 
-/// Adds `dy` to the first position that holds the maximum.
+/// Gives `dy` to the first position that holds the maximum.
 ///
 /// # Shapes
 /// `x`, `dx: [N, HW, C]`; `y`, `dy: [N, C]`
@@ -177,8 +192,9 @@ pub fn global_max_backward(
     y: &[f32],
     dy: &[f32],
     dx: &mut [f32],
+    write: Write,
 ) {
-    max_backward(cx, &global(n, hw, c), x, y, dy, dx);
+    max_backward(cx, &global(n, hw, c), x, y, dy, dx, write);
 }
 
 /// A map seen as one window.

@@ -3,13 +3,9 @@
 use std::ops::Range;
 
 use super::Pool;
-use crate::Cx;
-use crate::isa::Isa;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::{GRAIN, SharedMut};
-
-/// Channels of a task of a backward pass: one cache line.
-const CHANNELS: usize = 16;
+use crate::{Cx, Write};
 
 #[derive(Clone, Copy)]
 pub(super) enum Mode {
@@ -82,88 +78,123 @@ impl Kernel for Window<'_> {
     }
 }
 
-/// `dx += `, for some channels of one image per task, window by window. `xy` is `x` and `y` for the maximum.
-pub(super) fn backward(cx: Cx<'_>, g: &Pool, xy: Option<(&[f32], &[f32])>, dy: &[f32], dx: &mut [f32]) {
+/// A band of rows of `dx` for each task, window by window. `xy` is `x` and `y` for the maximum.
+pub(super) fn backward(
+    cx: Cx<'_>,
+    g: &Pool,
+    xy: Option<(&[f32], &[f32])>,
+    dy: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
+    let row_len = g.w * g.c;
     if dx.is_empty() {
         return;
     }
-    let parts = g.c.div_ceil(CHANNELS);
-    let small = dy.len() * g.kh * g.kw < GRAIN;
+    // Windows across the border of two bands are looked at for each: few of all if a band has several rows of them.
+    let height = (GRAIN / row_len).max(4 * g.stride[0]).min(g.h);
+    let bands = g.h.div_ceil(height);
     let shared = SharedMut::new(dx);
     let task = |i: usize| {
-        let (n, part) = (i / parts, i % parts);
-        let channels = part * CHANNELS..((part + 1) * CHANNELS).min(g.c);
-        let mut taps = Vec::new();
-        for oy in 0..g.ho {
-            for ox in 0..g.wo {
-                g.taps(oy, ox, &mut taps);
-                let at = ((n * g.ho + oy) * g.wo + ox) * g.c;
-                spread(cx.isa, g, n, channels.clone(), &taps, 1.0 / g.count(oy, ox), at, xy, dy, shared);
-            }
+        let (n, first) = (i / bands, i % bands * height);
+        let rows = first..(first + height).min(g.h);
+        // SAFETY: bands do not overlap, and each is one task's.
+        let dx = unsafe { shared.slice((n * g.h + first) * row_len, rows.len() * row_len) };
+        if write == Write::Replace {
+            dx.fill(0.0);
         }
+        let xy = xy.map(|(x, y)| (&x[n * g.h * row_len..][..g.h * row_len], y));
+        cx.isa.dispatch(Band { g, xy, dy, n, rows, dx });
     };
-    if small { (0..g.n * parts).for_each(task) } else { cx.threads.run(g.n * parts, task) }
+    let small = dy.len() * g.kh * g.kw < GRAIN;
+    if small { (0..g.n * bands).for_each(task) } else { cx.threads.run(g.n * bands, task) }
 }
 
-#[allow(clippy::too_many_arguments)]
-fn spread(
-    isa: Isa,
-    g: &Pool,
-    n: usize,
-    channels: Range<usize>,
-    taps: &[usize],
-    factor: f32,
-    at: usize,
-    xy: Option<(&[f32], &[f32])>,
-    dy: &[f32],
-    dx: SharedMut,
-) {
-    let image = n * g.h * g.w * g.c;
-    let of_window = at + channels.start..at + channels.end;
-    let (x, y) = xy.map_or((None, None), |(x, y)| (Some(x), Some(&y[of_window.clone()])));
-    isa.dispatch(Spread { x, y, dy: &dy[of_window], dx, first: image + channels.start, taps, factor });
-}
-
-/// One window and some channels.
-struct Spread<'a> {
-    x: Option<&'a [f32]>,
-    /// The maxima.
-    y: Option<&'a [f32]>,
+/// What the windows of image `n` give to some of its rows.
+struct Band<'a> {
+    g: &'a Pool,
+    /// The image, and the maxima of all.
+    xy: Option<(&'a [f32], &'a [f32])>,
     dy: &'a [f32],
-    dx: SharedMut,
-    /// What `taps` count from.
-    first: usize,
-    taps: &'a [usize],
-    factor: f32,
+    n: usize,
+    rows: Range<usize>,
+    dx: &'a mut [f32],
 }
 
-impl Kernel for Spread<'_> {
+impl Kernel for Band<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let zero = s.splat(0.0);
-        for c in (0..self.dy.len()).step_by(S::LANES) {
-            let width = (self.dy.len() - c).min(S::LANES);
-            let mut left = load_part(s, &self.dy[c..][..width]);
-            for &tap in self.taps {
-                let at = self.first + tap + c;
-                // SAFETY: tasks cover different images or channels of `dx`, so nobody else uses these.
-                let dx = unsafe { self.dx.slice(at, width) };
-                let given = match (self.x, self.y) {
-                    (Some(x), Some(y)) => {
-                        let (x, y) = (load_part(s, &x[at..][..width]), load_part(s, &y[c..][..width]));
-                        // The maximum itself, or NaN: the first takes all, nothing is left for the others.
-                        let (largest, number) = (s.less_or_equal(y, x), s.less_or_equal(x, x));
-                        let hit = s.select(number, s.select(largest, left, zero), left);
-                        left = s.select(number, s.select(largest, zero, left), zero);
-                        hit
-                    }
-                    _ => s.mul(left, s.splat(self.factor)),
-                };
-                let sum = s.add(load_part(s, dx), given);
-                store_part(s, sum, dx);
+        let Self { g, xy, dy, n, rows, dx } = self;
+        let [first, end] = [rows.start, rows.end].map(|row| row * g.w * g.c);
+        let mut taps = Vec::new();
+        for oy in g.windows_over(&rows) {
+            for ox in 0..g.wo {
+                g.taps(oy, ox, &mut taps);
+                let before = taps.partition_point(|&tap| tap < first);
+                let own = taps.partition_point(|&tap| tap < end);
+                let (before, own) = (&taps[..before], &taps[before..own]);
+                let at = ((n * g.ho + oy) * g.wo + ox) * g.c;
+                let dy = &dy[at..][..g.c];
+                match xy {
+                    Some((x, y)) => give_to_largest(s, x, &y[at..][..g.c], dy, before, own, first, dx),
+                    None => give_to_all(s, 1.0 / g.count(oy, ox), dy, own, first, dx),
+                }
             }
+        }
+    }
+}
+
+/// The window's `dy` to the position of its maximum, if that is one of the `own`, in `dx` which begins at `first`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn give_to_largest<S: Simd>(
+    s: S,
+    x: &[f32],
+    y: &[f32],
+    dy: &[f32],
+    before: &[usize],
+    own: &[usize],
+    first: usize,
+    dx: &mut [f32],
+) {
+    let zero = s.splat(0.0);
+    for c in (0..dy.len()).step_by(S::LANES) {
+        let width = (dy.len() - c).min(S::LANES);
+        let y = load_part(s, &y[c..][..width]);
+        let mut left = load_part(s, &dy[c..][..width]);
+        for &tap in before {
+            let x = load_part(s, &x[tap + c..][..width]);
+            left = s.select(is_largest(s, x, y), zero, left);
+        }
+        for &tap in own {
+            let largest = is_largest(s, load_part(s, &x[tap + c..][..width]), y);
+            let dx = &mut dx[tap - first + c..][..width];
+            let sum = s.add(load_part(s, dx), s.select(largest, left, zero));
+            store_part(s, sum, dx);
+            left = s.select(largest, zero, left);
+        }
+    }
+}
+
+/// The maximum itself, or NaN.
+#[inline(always)]
+fn is_largest<S: Simd>(s: S, x: S::V, y: S::V) -> S::V {
+    let number = s.less_or_equal(x, x);
+    s.select(number, s.less_or_equal(y, x), s.less_or_equal(s.splat(0.0), s.splat(0.0)))
+}
+
+/// Equal parts of the window's `dy`.
+#[inline(always)]
+fn give_to_all<S: Simd>(s: S, factor: f32, dy: &[f32], own: &[usize], first: usize, dx: &mut [f32]) {
+    for c in (0..dy.len()).step_by(S::LANES) {
+        let width = (dy.len() - c).min(S::LANES);
+        let part = s.mul(load_part(s, &dy[c..][..width]), s.splat(factor));
+        for &tap in own {
+            let dx = &mut dx[tap - first + c..][..width];
+            let sum = s.add(load_part(s, dx), part);
+            store_part(s, sum, dx);
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use panels::{Panels, Transpose};
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::{Activation, Cx, Epilogue, activation};
+use crate::{Activation, Cx, Epilogue, Write, activation};
 
 /// Output channels of a panel: two vectors.
 pub(crate) const PANEL: usize = 16;
@@ -42,6 +42,15 @@ pub(crate) const PADDING: usize = usize::MAX;
 pub(crate) enum Store<'a> {
     Replace(Epilogue<'a>),
     Add,
+}
+
+impl From<Write> for Store<'_> {
+    fn from(write: Write) -> Self {
+        match write {
+            Write::Add => Store::Add,
+            Write::Replace => Store::Replace(Epilogue::default()),
+        }
+    }
 }
 
 /// The rows of a product: places in maps, counted through columns, then rows, then images.

@@ -6,7 +6,7 @@ use binesh_kernels::depthwise::{self, Depthwise};
 use binesh_kernels::{Activation, Cx, Epilogue, matmul};
 use proptest::prelude::*;
 
-use crate::reference::{Sums, check_everywhere, f64s, values};
+use crate::reference::{Sums, added, check_everywhere, f64s, values};
 
 /// For sums of up to a few thousand products, relative to the largest sum of magnitudes.
 const TOLERANCE: f64 = 1e-6;
@@ -136,9 +136,12 @@ fn check_conv(g: Conv2d) {
     });
     let start = values(g.x_len(), 7);
     o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
-        let mut dx = start.clone();
-        conv2d::backward_input(cx, &g, &o.dy, &o.w, &mut dx);
-        dx
+        let packed = conv2d::pack_turned(cx, &g, &o.w, None);
+        let whole = added(&start, |dx, write| conv2d::backward_input(cx, &g, &o.dy, &o.w, dx, write));
+        let again =
+            added(&start, |dx, write| conv2d::backward_input_packed(cx, &g, &o.dy, &packed, dx, write));
+        assert_eq!(whole, again);
+        whole
     });
     let start = values(g.kernel_len(), 8);
     o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {
@@ -160,9 +163,7 @@ fn check_depthwise(g: Depthwise) {
     });
     let start = values(g.x_len(), 7);
     o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
-        let mut dx = start.clone();
-        depthwise::backward_input(cx, &g, &o.dy, &o.w, &mut dx);
-        dx
+        added(&start, |dx, write| depthwise::backward_input(cx, &g, &o.dy, &o.w, dx, write))
     });
     let start = values(g.kernel_len(), 8);
     o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {
@@ -186,9 +187,7 @@ fn check_matmul(m: usize, k: usize, n: usize) {
     });
     let start = values(m * k, 7);
     o.backward_input(&terms, &start).check(TOLERANCE, |cx| {
-        let mut da = start.clone();
-        matmul::backward_input(cx, m, k, n, &o.dy, &o.w, &mut da);
-        da
+        added(&start, |da, write| matmul::backward_input(cx, m, k, n, &o.dy, &o.w, da, write))
     });
     let start = values(k * n, 8);
     o.backward_kernel(&terms, &start).check(TOLERANCE, |cx| {

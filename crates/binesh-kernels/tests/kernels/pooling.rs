@@ -1,9 +1,10 @@
 //! Pooling against a reference that lists each window's positions.
 
+use binesh_kernels::Write;
 use binesh_kernels::pool::{self, Pool};
 use proptest::prelude::*;
 
-use crate::reference::{check_everywhere, f64s, values};
+use crate::reference::{added, check_everywhere, f64s, values};
 
 /// For every output value: the input positions of its window, in scan order.
 fn windows(g: &Pool) -> Vec<Vec<usize>> {
@@ -50,9 +51,7 @@ fn check_max(g: Pool) {
         got.iter().zip(&y).map(|(got, want)| if got == want { 0.0 } else { 1.0 }).collect()
     });
     check_everywhere(&dx, 1e-6, |cx| {
-        let mut dx = start.clone();
-        pool::max_backward(cx, &g, &x, &y, &dy, &mut dx);
-        dx
+        added(&start, |dx, write| pool::max_backward(cx, &g, &x, &y, &dy, dx, write))
     });
 }
 
@@ -73,9 +72,7 @@ fn check_average(g: Pool) {
         y
     });
     check_everywhere(&dx, 1e-6, |cx| {
-        let mut dx = start.clone();
-        pool::average_backward(cx, &g, &dy, &mut dx);
-        dx
+        added(&start, |dx, write| pool::average_backward(cx, &g, &dy, dx, write))
     });
 }
 
@@ -112,7 +109,7 @@ fn not_a_number_is_found() {
         check_everywhere(&[1.0, 5.0], 1e-9, |cx| {
             let (mut y, mut dx) = ([0.0], [0.0; 3]);
             pool::max_forward(cx, &g, &x, &mut y);
-            pool::max_backward(cx, &g, &x, &y, &[5.0], &mut dx);
+            pool::max_backward(cx, &g, &x, &y, &[5.0], &mut dx, Write::Add);
             vec![if y[0].is_nan() { 1.0 } else { 0.0 }, dx[at]]
         });
     }
@@ -146,17 +143,13 @@ fn global_pooling() {
     let mut dx = f64s(&start);
     (0..dx.len()).for_each(|i| dx[i] += f64::from(dy[i / (hw * c) * c + i % c]) / hw as f64);
     check_everywhere(&dx, 1e-6, |cx| {
-        let mut dx = start.clone();
-        pool::global_average_backward(cx, n, hw, c, &dy, &mut dx);
-        dx
+        added(&start, |dx, write| pool::global_average_backward(cx, n, hw, c, &dy, dx, write))
     });
     let mut dx = f64s(&start);
     first.iter().zip(&dy).for_each(|(&i, &dy)| dx[i] += f64::from(dy));
     let y: Vec<f32> = max.iter().map(|&y| y as f32).collect();
     check_everywhere(&dx, 1e-6, |cx| {
-        let mut dx = start.clone();
-        pool::global_max_backward(cx, n, hw, c, &x, &y, &dy, &mut dx);
-        dx
+        added(&start, |dx, write| pool::global_max_backward(cx, n, hw, c, &x, &y, &dy, dx, write))
     });
 }
 

@@ -1,6 +1,6 @@
 //! What the tests share: made-up numbers, the set of contexts, and comparison.
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd};
+use binesh_kernels::{Cx, Isa, Threads, Winograd, Write};
 
 /// Reproducible values in -1..1, different for each `seed`.
 pub(crate) fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -38,6 +38,17 @@ pub(crate) fn check_everywhere(want: &[f64], tolerance: f64, run: impl Fn(Cx<'_>
             }
         }
     }
+}
+
+/// `start` and what `backward` adds to it; checks that it writes the same in the place of anything as it adds to zeros.
+pub(crate) fn added(start: &[f32], backward: impl Fn(&mut [f32], Write)) -> Vec<f32> {
+    let [mut zeros, mut anything, mut sum] =
+        [vec![0.0; start.len()], vec![f32::NAN; start.len()], start.to_vec()];
+    backward(&mut zeros, Write::Add);
+    backward(&mut anything, Write::Replace);
+    assert_eq!(zeros, anything, "to replace is to add to zeros");
+    backward(&mut sum, Write::Add);
+    sum
 }
 
 /// Sums in `f64`, and the largest sum of the magnitudes of their terms: rounding errors go by that, and a result that

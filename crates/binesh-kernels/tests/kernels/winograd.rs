@@ -5,7 +5,7 @@ use binesh_kernels::{Cx, Winograd};
 use proptest::prelude::*;
 
 use crate::bilinear::{Operands, check_alone, conv_terms, same, with_epilogues};
-use crate::reference::{check_everywhere, values};
+use crate::reference::{added, check_everywhere, values};
 
 /// Of the largest value.
 const TOLERANCE: f64 = 5e-5;
@@ -24,9 +24,15 @@ fn check(g: Conv2d) {
     });
     let start = values(g.x_len(), 7);
     check_everywhere(&o.backward_input(&terms, &start).values, TOLERANCE, |cx| {
-        let mut dx = start.clone();
-        conv2d::backward_input(wherever_possible(cx), &g, &o.dy, &o.w, &mut dx);
-        dx
+        let packed = conv2d::pack_turned(wherever_possible(cx), &g, &o.w, None);
+        let whole = added(&start, |dx, write| {
+            conv2d::backward_input(wherever_possible(cx), &g, &o.dy, &o.w, dx, write)
+        });
+        let again = added(&start, |dx, write| {
+            conv2d::backward_input_packed(wherever_possible(cx), &g, &o.dy, &packed, dx, write)
+        });
+        assert_eq!(whole, again);
+        whole
     });
     let start = values(g.kernel_len(), 8);
     check_everywhere(&o.backward_kernel(&terms, &start).values, TOLERANCE, |cx| {

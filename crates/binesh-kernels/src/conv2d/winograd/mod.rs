@@ -16,7 +16,7 @@ use crate::scratch::with_scratch;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
-use crate::{Cx, Epilogue, Isa, Winograd, activation};
+use crate::{Cx, Epilogue, Isa, Winograd, Write, activation};
 pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
 use pack::{Given, Panels, Source, packed_len};
@@ -65,6 +65,8 @@ pub(super) enum Pass {
     Forward,
     /// The gradient of the input; the kernel is packed on the way.
     Input,
+    /// The gradient of the input; the kernel was packed before.
+    InputPacked,
     /// The gradient of the kernel.
     Kernel,
 }
@@ -74,7 +76,7 @@ impl Pass {
     /// [`PRODUCTS`]. Measured on a Zen 2.
     fn weight_costs(self) -> [u64; 2] {
         match self {
-            Pass::Forward => [14, 14],
+            Pass::Forward | Pass::InputPacked => [14, 14],
             Pass::Input => [60, 24],
             Pass::Kernel => [60, 60],
         }
@@ -103,18 +105,35 @@ fn is_faster(g: &Conv2d, pass: Pass) -> bool {
     multiplied + transformed < direct
 }
 
-/// `dx += ` the convolution of `dy` with the kernel turned around.
-pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
-    let pad = g.pad.map(|pad| 2 - pad);
-    let around = Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g };
+/// The convolution of `dy` with the kernel turned around.
+pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32], write: Write) {
+    let around = turned(g);
     let (shape, source) = ([around.cin, around.cout], Source::Turned { w });
     if !in_blocks(cx, &around) {
-        return run(cx, &around, dy, Given::Raw(source), dx, Store::Add);
+        return run(cx, &around, dy, Given::Raw(source), dx, write.into());
     }
     with_scratch(packed_len(shape), |data| {
         source.pack(cx, shape, data);
-        run(cx, &around, dy, Given::Packed(Panels { data, depth: around.cin }), dx, Store::Add);
+        run(cx, &around, dy, Given::Packed(Panels { data, depth: around.cin }), dx, write.into());
     });
+}
+
+/// [`backward_input`] with a kernel from [`Weights::pack_turned`].
+pub(super) fn backward_input_packed(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    dy: &[f32],
+    weights: &Weights,
+    dx: &mut [f32],
+    write: Write,
+) {
+    run(cx, &turned(g), dy, Given::Packed(weights.panels()), dx, write.into());
+}
+
+/// The convolution of `dy` that gives the gradient of the input.
+fn turned(g: &Conv2d) -> Conv2d {
+    let pad = g.pad.map(|pad| 2 - pad);
+    Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g }
 }
 
 fn tiles(g: &Conv2d) -> Places {

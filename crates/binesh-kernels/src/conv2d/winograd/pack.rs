@@ -23,6 +23,13 @@ impl Weights {
         Self { data, shape }
     }
 
+    /// From `w: [3, 3, Cin, Cout]`, for the gradient of the input, whose convolution has the shape `[Cout, Cin]`.
+    pub(in crate::conv2d) fn pack_turned(cx: Cx<'_>, shape: [usize; 2], w: &[f32]) -> Self {
+        let mut data = vec![0.0; packed_len(shape)];
+        Source::Turned { w }.pack(cx, shape, &mut data);
+        Self { data, shape }
+    }
+
     /// `[Cin, Cout]`
     pub(in crate::conv2d) fn shape(&self) -> [usize; 2] {
         self.shape
