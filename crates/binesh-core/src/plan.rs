@@ -12,7 +12,7 @@ use crate::graph::{Graph, GraphError, Node, NodeId};
 use crate::ops::Op;
 use crate::shape::Shape;
 
-pub(crate) use fuse::Fused;
+pub(crate) use fuse::{Fused, Inverted};
 pub(crate) use training::Active;
 pub use training::Training;
 
@@ -47,6 +47,8 @@ pub(crate) enum Step {
     Node(NodeId),
     /// A convolution or matrix product with what follows it.
     Fused(Fused),
+    /// Two or three of them, computed together.
+    Inverted(Box<Inverted>),
 }
 
 impl Step {
@@ -55,6 +57,7 @@ impl Step {
         match self {
             Step::Node(id) => *id,
             Step::Fused(fused) => fused.output,
+            Step::Inverted(inverted) => inverted.output(),
         }
     }
 
@@ -62,8 +65,10 @@ impl Step {
     pub(crate) fn reads(&self, graph: &Graph) -> Vec<NodeId> {
         let all = match self {
             Step::Node(id) => graph.node(*id).inputs.clone(),
-            Step::Fused(fused) => {
-                std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect()
+            Step::Fused(fused) => std::iter::once(fused.input(graph)).chain(fused.residual).collect(),
+            Step::Inverted(inverted) => {
+                let residual = inverted.project.as_ref().and_then(|project| project.residual);
+                std::iter::once(inverted.expand.input(graph)).chain(residual).collect()
             }
         };
         let lies_outside = |id| is_weight(graph, id) || matches!(graph.node(id).op, Op::Constant(_));
@@ -195,6 +200,7 @@ impl Plan {
             .map(|step| match step {
                 Step::Node(id) => of(*id),
                 Step::Fused(fused) => of(fused.anchor),
+                Step::Inverted(inverted) => inverted.parts().map(|fused| of(fused.anchor)).sum(),
             })
             .sum()
     }

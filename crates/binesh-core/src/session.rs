@@ -14,7 +14,7 @@ use crate::graph::NodeId;
 use crate::operator::ReluRule;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan, Step, wanted_weights};
+use crate::plan::{Plan, Step, wanted_weights};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
@@ -228,10 +228,15 @@ impl Session {
                 }
             }
             Step::Fused(fused) => {
-                let Fused { anchor, residual, .. } = fused;
-                let x = operand(&self.plan, &self.slots, params, self.plan.graph.node(*anchor).inputs[0]);
-                let residual = residual.map(|id| operand(&self.plan, &self.slots, params, id));
+                let x = operand(&self.plan, &self.slots, params, fused.input(&self.plan.graph));
+                let residual = fused.residual.map(|id| operand(&self.plan, &self.slots, params, id));
                 self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
+            }
+            Step::Inverted(inverted) => {
+                let x = operand(&self.plan, &self.slots, params, inverted.expand.input(&self.plan.graph));
+                let residual = inverted.project.as_ref().and_then(|project| project.residual);
+                let residual = residual.map(|id| operand(&self.plan, &self.slots, params, id));
+                self.packed.forward_inverted(self.runtime.cx(), &self.plan, params, inverted, x, residual, y);
             }
         }
         self.slots[slot] = buffer;

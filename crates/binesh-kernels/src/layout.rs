@@ -1,6 +1,7 @@
 //! Moving values without computing: transposing, padding, cropping, slicing, and copying blocks.
 
 use crate::Cx;
+use crate::copy::copy;
 use crate::threads::GRAIN;
 use crate::window::product;
 
@@ -171,7 +172,7 @@ pub fn pad2d(cx: Cx<'_>, geom: &Border, value: f32, x: &[f32], y: &mut [f32]) {
         y.fill(value);
         if (g.rows[0]..g.rows[0] + g.h).contains(&oy) {
             let x = &x[(n * g.h + oy - g.rows[0]) * row_len..][..row_len];
-            y[g.columns[0] * g.c..][..row_len].copy_from_slice(x);
+            copy(cx.isa, x, &mut y[g.columns[0] * g.c..][..row_len]);
         }
     });
 }
@@ -188,6 +189,12 @@ pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32]) {
     });
 }
 
+/// `y = x`, any length.
+pub fn copy_all(cx: Cx<'_>, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    cx.threads.run_chunks(y, GRAIN, |i, y| copy(cx.isa, &x[i * GRAIN..][..y.len()], y));
+}
+
 /// The inner part of the outer map.
 ///
 /// # Shapes
@@ -195,7 +202,7 @@ pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32]) {
 pub fn crop2d(cx: Cx<'_>, geom: &Border, x: &[f32], y: &mut [f32]) {
     geom.check(y.len(), x.len());
     let row_len = (geom.w * geom.c).max(1);
-    cx.threads.run_chunks(y, row_len, |row, y| y.copy_from_slice(&x[geom.start(row)..][..row_len]));
+    cx.threads.run_chunks(y, row_len, |row, y| copy(cx.isa, &x[geom.start(row)..][..row_len], y));
 }
 
 /// `dx += dy` inside the border: the gradient of [`crop2d`].
@@ -241,7 +248,7 @@ impl Rows {
 /// See [`Rows`].
 #[allow(clippy::too_many_arguments)]
 pub fn copy_rows(cx: Cx<'_>, rows: usize, len: usize, x: &[f32], from: Rows, y: &mut [f32], to: Rows) {
-    each_row(cx, rows, len, x, from, y, to, |x, y| y.copy_from_slice(x));
+    each_row(cx, rows, len, x, from, y, to, |x, y| copy(cx.isa, x, y));
 }
 
 /// Adds the rows instead of copying them: the gradient of [`copy_rows`] with the sides exchanged.

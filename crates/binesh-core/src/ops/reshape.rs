@@ -43,8 +43,8 @@ impl Operator for Reshape {
         Ok(dims.collect::<Vec<usize>>().into())
     }
 
-    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        super::pass(inputs, output);
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        super::pass(cx, inputs, output);
     }
 
     fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

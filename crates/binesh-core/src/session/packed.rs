@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, matmul};
+use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, inverted, matmul};
 
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan};
+use crate::plan::{Fused, Inverted, Plan};
 use crate::tensor::{View, ViewMut};
 
 /// Packed weights per anchor.
@@ -42,41 +42,83 @@ impl PackedWeights {
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        let node = plan.graph.node(fused.anchor);
-        let weights = || {
-            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
-            node.inputs[1..].iter().chain(norm)
-        };
-        let fresh =
-            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
-        let (xs, ws) = (x.shape(), plan.shape(node.inputs[1]));
-        if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
-            let versions = weights().map(|&id| params.version(id)).collect();
-            let (kernel, bias) = pack(cx, plan, params, fused);
-            self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
-        }
+        self.refresh(cx, plan, params, fused);
         let Entry { kernel, bias, .. } = &self.entries[&fused.anchor];
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             residual: residual.map(|view| view.data()),
             activation: fused.activation,
         };
+        let xs = x.shape();
         let (x, y) = (x.data(), y.into_data());
-        match (&node.op, kernel) {
-            (Op::Conv2d(op), Kernel::Conv2d(w)) => {
-                conv2d::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue)
-            }
-            (Op::DepthwiseConv2d(op), Kernel::Depthwise(w)) => {
-                depthwise::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue);
-            }
-            (Op::Dense(_), Kernel::Dense(w)) => {
-                let [k, n] = [ws.dims()[0], ws.dims()[1]];
+        match kernel {
+            Kernel::Conv2d(w) => conv2d::forward(cx, &conv2d_sizes(plan, fused), x, w, y, &epilogue),
+            Kernel::Depthwise(w) => depthwise::forward(cx, &depthwise_sizes(plan, fused), x, w, y, &epilogue),
+            Kernel::Dense(w) => {
+                let [k, n] = [0, 1].map(|axis| plan.shape(plan.graph.node(fused.anchor).inputs[1]).dims()[axis]);
                 let rows = xs.dims()[..xs.rank() - 1].iter().product();
                 matmul::forward(cx, rows, k, n, x, w, y, &epilogue);
             }
-            _ => unreachable!("an entry is made by `pack` from the operator of the same node"),
         }
     }
+
+    /// `y = project(filter(expand(x))) + residual`, each with what was fused into it.
+    #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
+    pub(super) fn forward_inverted(
+        &mut self,
+        cx: Cx<'_>,
+        plan: &Plan,
+        params: &Params,
+        step: &Inverted,
+        x: View<'_>,
+        residual: Option<View<'_>>,
+        y: ViewMut<'_>,
+    ) {
+        step.parts().for_each(|fused| self.refresh(cx, plan, params, fused));
+        let pointwise = |fused: &Fused| {
+            let Entry { kernel: Kernel::Conv2d(kernel), bias, .. } = &self.entries[&fused.anchor] else {
+                unreachable!("`fuse` widens and narrows by convolutions")
+            };
+            let width = conv2d_sizes(plan, fused).cout;
+            inverted::Pointwise { kernel, width, bias: bias.as_deref(), activation: fused.activation }
+        };
+        let filter = &step.filter;
+        let Entry { kernel: Kernel::Depthwise(kernel), bias, .. } = &self.entries[&filter.anchor] else {
+            unreachable!("`fuse` filters by a depthwise convolution")
+        };
+        let job = inverted::Inverted {
+            geom: depthwise_sizes(plan, filter),
+            cin: conv2d_sizes(plan, &step.expand).cin,
+            expand: pointwise(&step.expand),
+            filter: inverted::Filter { kernel, bias: bias.as_deref(), activation: filter.activation },
+            project: step.project.as_ref().map(pointwise),
+            residual: residual.map(|view| view.data()),
+        };
+        inverted::forward(cx, &job, x.data(), y.into_data());
+    }
+
+    /// Packs the weights of a step where a value behind them changed.
+    fn refresh(&mut self, cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) {
+        let weights = || {
+            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
+            plan.graph.node(fused.anchor).inputs[1..].iter().chain(norm)
+        };
+        let fresh =
+            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
+        if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
+            let versions = weights().map(|&id| params.version(id)).collect();
+            let (kernel, bias) = pack(cx, plan, params, fused);
+            self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
+        }
+    }
+}
+
+fn conv2d_sizes(plan: &Plan, fused: &Fused) -> conv2d::Conv2d {
+    fused.conv2d(&plan.graph, &plan.shapes).expect("the anchor is a convolution")
+}
+
+fn depthwise_sizes(plan: &Plan, fused: &Fused) -> depthwise::Depthwise {
+    fused.depthwise(&plan.graph, &plan.shapes).expect("the anchor is a depthwise convolution")
 }
 
 fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>>) {
@@ -98,9 +140,9 @@ fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Opt
             Some(bias.iter().zip(scale).zip(shift).map(|((b, s), t)| b * s + t).collect())
         }
     };
-    let (xs, ws) = (plan.shape(node.inputs[0]), plan.shape(node.inputs[1]));
+    let ws = plan.shape(node.inputs[1]);
     let kernel = match &node.op {
-        Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(cx, &op.placed(xs, ws), w, scale)),
+        Op::Conv2d(_) => Kernel::Conv2d(conv2d::pack(cx, &conv2d_sizes(plan, fused), w, scale)),
         Op::DepthwiseConv2d(_) => {
             let cycle = |scale: &[f32]| {
                 w.chunks(scale.len())

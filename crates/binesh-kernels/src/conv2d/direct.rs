@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Conv2d;
+use crate::copy::copy;
 use crate::outer::Outer;
 use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
 use crate::{Cx, Epilogue};
@@ -49,6 +50,14 @@ pub(super) fn forward(
     epilogue: &Epilogue<'_>,
 ) {
     let store = Store::Replace(*epilogue);
+    if g.is_pointwise() {
+        let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
+            taps[0] = m * g.cin;
+            m * g.cout
+        };
+        // SAFETY: rows of `y` are `Cout` apart and `Cout` long.
+        return unsafe { Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y) };
+    }
     let (g, x) = with_joined_taps(cx, g, x);
     // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
     unsafe { Rows { places: outputs(&g), x: &x, panels, locate: locate(&g), store }.run(cx, y) }
@@ -72,7 +81,7 @@ fn with_joined_taps<'a>(cx: Cx<'_>, g: &Conv2d, x: &'a [f32]) -> (Conv2d, Cow<'a
     let inside = g.w.min(width - left) * g.cin;
     let mut wide = vec![0.0; g.n * g.h * width * g.cin];
     cx.threads.run_chunks(&mut wide, width * g.cin, |row, wide| {
-        wide[left * g.cin..][..inside].copy_from_slice(&x[row * g.w * g.cin..][..inside]);
+        copy(cx.isa, &x[row * g.w * g.cin..][..inside], &mut wide[left * g.cin..][..inside]);
     });
     (Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, Cow::Owned(wide))
 }

@@ -53,6 +53,12 @@ impl Conv2d {
         product([self.kh, self.kw, self.cin / self.groups, self.cout])
     }
 
+    /// Whether a pixel of the output sees the pixel of the input at its place and nothing else: a matrix product.
+    pub fn is_pointwise(&self) -> bool {
+        let same_place = [self.kh, self.kw, self.ho, self.wo] == [1, 1, self.h, self.w];
+        self.groups == 1 && same_place && self.stride == [1, 1] && self.pad == [0, 0]
+    }
+
     /// Multiply-adds of one forward pass, padding included.
     pub fn macs(&self) -> u64 {
         (self.n * self.ho * self.wo) as u64 * self.kernel_len() as u64
@@ -96,6 +102,14 @@ pub struct PackedKernel {
 }
 
 impl PackedKernel {
+    /// The panels of a matrix product, if it is one of `[depth, width]`.
+    pub(crate) fn pointwise(&self, depth: usize, width: usize) -> &Panels {
+        match &self.algorithm {
+            Algorithm::Direct(panels) if [panels.groups, panels.taps, panels.depth, panels.width] == [1, 1, depth, width] => panels,
+            _ => panic!("the kernel is not that of a 1x1 convolution from {depth} to {width} channels"),
+        }
+    }
+
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         match &self.algorithm {

@@ -97,27 +97,32 @@ impl Lines<'_> {
                 residual,
             });
         }
-        match self.epilogue.and_then(|e| e.activation) {
-            None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
-            Some(f) => activation::in_place(isa, f, y),
-        }
+        finish(isa, self.epilogue.and_then(|e| e.activation), y);
+    }
+}
+
+/// What [`Run`] leaves to do: activations that are no rectifiers.
+pub(crate) fn finish(isa: Isa, activation: Option<Activation>, y: &mut [f32]) {
+    match activation {
+        None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
+        Some(f) => activation::in_place(isa, f, y),
     }
 }
 
 /// One line of one row.
-struct Run<'a> {
-    x: &'a [f32],
-    w: &'a [f32],
+pub(crate) struct Run<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) w: &'a [f32],
     /// Offsets into `x`, for the first position, and into `w`.
-    taps: &'a [(usize, usize)],
-    count: usize,
-    x_step: usize,
-    y_step: usize,
-    channels: usize,
-    y: &'a mut [f32],
-    epilogue: Option<&'a Epilogue<'a>>,
+    pub(crate) taps: &'a [(usize, usize)],
+    pub(crate) count: usize,
+    pub(crate) x_step: usize,
+    pub(crate) y_step: usize,
+    pub(crate) channels: usize,
+    pub(crate) y: &'a mut [f32],
+    pub(crate) epilogue: Option<&'a Epilogue<'a>>,
     /// Its part of this line, laid out like `y`.
-    residual: Option<&'a [f32]>,
+    pub(crate) residual: Option<&'a [f32]>,
 }
 
 impl Kernel for Run<'_> {

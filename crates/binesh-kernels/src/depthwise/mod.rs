@@ -5,6 +5,7 @@ mod lines;
 
 use std::borrow::Cow;
 
+pub(crate) use lines::{Run, finish};
 use lines::{Line, Lines};
 
 use crate::window::{Axis, product};
@@ -52,7 +53,7 @@ impl Depthwise {
         product([self.kh, self.kw, self.c, self.multiplier])
     }
 
-    fn rows(&self) -> Axis {
+    pub(crate) fn rows(&self) -> Axis {
         let [stride, dilation, pad] = [self.stride[0], self.dilation[0], self.pad[0]];
         Axis { input: self.h, taps: self.kh, stride, dilation, pad }
     }
@@ -67,7 +68,7 @@ impl Depthwise {
         Self { c: self.c * self.multiplier, multiplier: 1, ..*self }
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.multiplier > 0, "multiplier is positive");
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
         self.rows().check(self.ho);

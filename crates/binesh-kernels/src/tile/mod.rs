@@ -171,17 +171,17 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
 }
 
 /// Some rows times some panels. Not generic over how the rows were found, so that it is compiled once per set.
-struct Block<'a> {
-    isa: Isa,
+pub(crate) struct Block<'a> {
+    pub(crate) isa: Isa,
     /// `[tiles][taps][ROWS]`: each leads to `depth` values of `x` or of zeros.
-    table: &'a [*const f32],
+    pub(crate) table: &'a [*const f32],
     /// Where each row begins in `y`.
-    outputs: &'a [usize],
-    all: &'a Panels,
-    group: usize,
-    panels: Range<usize>,
-    store: Store<'a>,
-    y: SharedMut,
+    pub(crate) outputs: &'a [usize],
+    pub(crate) all: &'a Panels,
+    pub(crate) group: usize,
+    pub(crate) panels: Range<usize>,
+    pub(crate) store: Store<'a>,
+    pub(crate) y: SharedMut,
 }
 
 impl Kernel for Block<'_> {
@@ -299,10 +299,10 @@ impl Tile<'_> {
             s.store_slice(sums[r][0], &mut stored[r]);
             s.store_slice(sums[r][1], &mut stored[r][8..]);
         }
-        if self.width == PANEL {
-            self.rows_of_whole_panel(s, &stored);
-        } else {
-            self.rows_of_partial_panel(&stored);
+        match &self.store {
+            Store::Replace(epilogue) if self.width == PANEL => self.rows_of_whole_panel(s, epilogue, &mut stored),
+            Store::Add if self.width == PANEL => self.add_rows_of_whole_panel(s, &stored),
+            _ => self.rows_of_partial_panel(&stored),
         }
     }
 
@@ -321,31 +321,36 @@ impl Tile<'_> {
     }
 
     #[inline(always)]
-    fn rows_of_whole_panel<S: Simd>(&self, s: S, sums: &[[f32; PANEL]]) {
-        let Store::Replace(epilogue) = &self.store else {
-            for (row, &output) in sums.iter().zip(self.outputs) {
-                // SAFETY: rows of different outputs do not overlap, and this task owns them.
-                let y = unsafe { self.y.slice(output + self.first, PANEL) };
-                s.store_slice(s.add(s.load_slice(y), s.load_slice(row)), y);
-                s.store_slice(s.add(s.load_slice(&y[8..]), s.load_slice(&row[8..])), &mut y[8..]);
-            }
-            return;
-        };
+    fn rows_of_whole_panel<S: Simd>(&self, s: S, epilogue: &Epilogue<'_>, sums: &mut [[f32; PANEL]]) {
         let (bias, low, high, later) = self.finish(s, epilogue);
-        for (row, &output) in sums.iter().zip(self.outputs) {
-            let at = output + self.first;
-            let mut row = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
+        for (row, &output) in sums.iter_mut().zip(self.outputs) {
+            let mut sum = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
             if let Some(residual) = epilogue.residual {
-                let residual = &residual[at..][..PANEL];
-                row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
+                let residual = &residual[output + self.first..][..PANEL];
+                sum = [s.add(sum[0], s.load_slice(residual)), s.add(sum[1], s.load_slice(&residual[8..]))];
             }
+            s.store_slice(s.min(high, s.max(low, sum[0])), row);
+            s.store_slice(s.min(high, s.max(low, sum[1])), &mut row[8..]);
+        }
+        if let Some(f) = later {
+            // All rows in one call, which costs as much as the function of a row.
+            activation::in_place(self.isa, f, sums.as_flattened_mut());
+        }
+        for (row, &output) in sums.iter().zip(self.outputs) {
             // SAFETY: rows of different outputs do not overlap, and this task owns them.
-            let y = unsafe { self.y.slice(at, PANEL) };
-            s.store_slice(s.min(high, s.max(low, row[0])), y);
-            s.store_slice(s.min(high, s.max(low, row[1])), &mut y[8..]);
-            if let Some(f) = later {
-                activation::in_place(self.isa, f, y);
-            }
+            let y = unsafe { self.y.slice(output + self.first, PANEL) };
+            s.store_slice(s.load_slice(row), y);
+            s.store_slice(s.load_slice(&row[8..]), &mut y[8..]);
+        }
+    }
+
+    #[inline(always)]
+    fn add_rows_of_whole_panel<S: Simd>(&self, s: S, sums: &[[f32; PANEL]]) {
+        for (row, &output) in sums.iter().zip(self.outputs) {
+            // SAFETY: rows of different outputs do not overlap, and this task owns them.
+            let y = unsafe { self.y.slice(output + self.first, PANEL) };
+            s.store_slice(s.add(s.load_slice(y), s.load_slice(row)), y);
+            s.store_slice(s.add(s.load_slice(&y[8..]), s.load_slice(&row[8..])), &mut y[8..]);
         }
     }
 

@@ -66,7 +66,7 @@ impl Panels {
         size_of_val(self.data.as_slice())
     }
 
-    pub(super) fn per_group(&self) -> usize {
+    pub(crate) fn per_group(&self) -> usize {
         self.width.div_ceil(PANEL)
     }
 
