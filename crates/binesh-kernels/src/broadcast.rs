@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use crate::Cx;
 use crate::reduce::sum_lanes;
 use crate::threads::GRAIN;
+use crate::{Cx, PerAxis};
 
 /// The loops of a broadcast: neighbouring axes that both operands walk alike are merged, so equal shapes become
 /// one axis, and `[N, H, W, C]` with `[C]` becomes `[N*H*W, C]`.
 #[derive(Debug)]
 pub(crate) struct Loops {
-    dims: Vec<usize>,
+    dims: PerAxis<usize>,
     /// Steps of each operand along each axis, in values; 0 where it is repeated.
-    steps: [Vec<usize>; 2],
+    steps: [PerAxis<usize>; 2],
 }
 
 impl Loops {
@@ -22,7 +22,7 @@ impl Loops {
         assert!(a.len() <= rank && b.len() <= rank, "operand of higher rank than the result");
         let [mut next_a, mut next_b] = [1, 1];
         // Innermost first; turned around at the end.
-        let mut axes: Vec<(usize, usize, usize)> = Vec::new();
+        let mut axes: PerAxis<(usize, usize, usize)> = PerAxis::new();
         for i in 0..rank {
             let dim = y[rank - 1 - i];
             let step = |shape: &[usize], next: &mut usize| {
