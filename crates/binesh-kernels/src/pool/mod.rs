@@ -59,15 +59,16 @@ impl Pool {
         let (rows, columns) = (self.rows().taps_inside(oy), self.columns().taps_inside(ox));
         let iy = oy * self.stride[0] + rows.start * self.dilation[0];
         let ix = ox * self.stride[1] + columns.start * self.dilation[1];
+        let row = self.w * self.c;
+        // What overflows is not read: the window is wholly in the padding, or has a single row or column inside.
         Taps {
-            // Not read where the window is wholly in the padding.
             first: (iy
                 .wrapping_sub(self.pad[0])
                 .wrapping_mul(self.w)
                 .wrapping_add(ix.wrapping_sub(self.pad[1])))
             .wrapping_mul(self.c),
             counts: [rows.len(), columns.len()],
-            steps: [self.dilation[0] * self.w * self.c, self.dilation[1] * self.c],
+            steps: [row.wrapping_mul(self.dilation[0]), self.c.wrapping_mul(self.dilation[1])],
         }
     }
 
