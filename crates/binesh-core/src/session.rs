@@ -20,15 +20,16 @@ use crate::plan::{Fused, Plan, Step};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use arena::{Arena, Values};
-use packed::PackedWeights;
+use packed::{PackedWeights, Store};
 use training::TrainingState;
 
-/// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads.
+/// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads, and packed weights that are the same for them.
 #[derive(Clone)]
 pub struct Runtime {
     isa: Isa,
     threads: Arc<Threads>,
     winograd: Winograd,
+    packed: Arc<Store>,
 }
 
 impl Runtime {
@@ -39,7 +40,12 @@ impl Runtime {
 
     /// This many threads and this instruction set.
     pub fn with_isa(threads: usize, isa: Isa) -> Runtime {
-        Runtime { isa, threads: Arc::new(Threads::new(threads)), winograd: Winograd::WhereFaster }
+        Runtime {
+            isa,
+            threads: Arc::new(Threads::new(threads)),
+            winograd: Winograd::WhereFaster,
+            packed: Arc::default(),
+        }
     }
 
     /// The same, but every convolution is the direct sum: slower, and closer to what other engines compute.
@@ -239,7 +245,8 @@ impl Session {
                 let Fused { anchor, residual, .. } = fused;
                 let x = operand(&self.plan, values, params, self.plan.graph.node(*anchor).inputs[0]);
                 let residual = residual.map(|id| operand(&self.plan, values, params, id));
-                self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
+                let Runtime { packed: store, .. } = &self.runtime;
+                self.packed.forward(self.runtime.cx(), store, &self.plan, params, fused, x, residual, y);
             }
         }
     }
