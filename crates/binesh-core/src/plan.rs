@@ -81,8 +81,7 @@ pub(crate) fn is_weight(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.node(id).op, Op::Param(_))
 }
 
-/// Weights whose values will be read like those of any other wanted node.
-pub(crate) fn wanted_weights(graph: &Graph, want: &[NodeId]) -> Vec<NodeId> {
+fn wanted_weights(graph: &Graph, want: &[NodeId]) -> Vec<NodeId> {
     let mut weights: Vec<NodeId> = want.iter().copied().filter(|&id| is_weight(graph, id)).collect();
     weights.sort();
     weights.dedup();
@@ -100,10 +99,12 @@ pub struct Plan {
     pub(crate) steps: Vec<Step>,
     /// Parameters read by any step.
     pub(crate) weights: Vec<NodeId>,
-    /// Per node: the slot of its value, for nodes that have one.
-    pub(crate) slot_of: Vec<Option<usize>>,
-    /// Elements of each slot.
-    pub(crate) slots: Vec<usize>,
+    /// Weights whose values will be read like those of any other wanted node.
+    pub(crate) wanted_weights: Vec<NodeId>,
+    /// Per node: where its value begins in the arena, for nodes that have one.
+    pub(crate) start_of: Vec<Option<usize>>,
+    /// Values of the arena.
+    pub(crate) arena: usize,
     pub(crate) flow: Flow,
     pub(crate) training: Active,
 }
@@ -149,8 +150,9 @@ impl Plan {
         let training = Active::new(whole, spec.training, computed)?;
         let keep = keep(graph, spec.want, &flow, &training);
         let steps = fuse::steps(graph, &shapes, &needed, &keep, &training);
-        let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
-        let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
+        let wanted_weights = wanted_weights(graph, spec.want);
+        let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights).copied().collect();
+        let (start_of, arena) = slots::assign(graph, &shapes, &given, &steps, &keep, &training);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
         Ok(Plan {
             graph: Arc::clone(graph),
@@ -160,8 +162,9 @@ impl Plan {
             wrt: wrt.to_vec(),
             steps,
             weights,
-            slot_of,
-            slots,
+            wanted_weights,
+            start_of,
+            arena,
             flow,
             training,
         })
@@ -184,7 +187,7 @@ impl Plan {
 
     /// Bytes of all values that exist at one time while running forwards, without weights.
     pub fn peak_bytes(&self) -> usize {
-        self.slots.iter().sum::<usize>() * size_of::<f32>()
+        self.arena * size_of::<f32>()
     }
 
     /// Number of things run, fused ones counted once.

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use crate::depthwise::{self, Depthwise, Run};
-use crate::scratch::with_scratch;
+use crate::scratch::{self, Scratch, lines};
 use crate::threads::SharedMut;
 use crate::tile::{Block, Panels, ROWS, Store};
 use crate::window::product;
@@ -101,9 +101,9 @@ pub fn forward(cx: Cx<'_>, job: &Inverted<'_>, x: &[f32], y: &mut [f32]) {
         project: job.project.map(|project| project.kernel.pointwise(g.c, width)),
         width,
     };
-    cx.threads.run(g.n * bands, |i| {
+    scratch::run(Some(cx.threads), g.n * bands, task.lines(), |i, scratch| {
         let (image, first) = (i / bands, i % bands * band);
-        task.band(image, first..g.ho.min(first + band));
+        task.band(image, first..g.ho.min(first + band), scratch);
     });
 }
 
@@ -147,42 +147,58 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Some output rows of an image.
-    fn band(&self, image: usize, rows: Range<usize>) {
+    /// Values of the ring, values of the filtered rows, rows of the largest product.
+    fn sizes(&self) -> [usize; 3] {
         let g = &self.job.geom;
-        let (group, ring_len) = (Ring::group(g), Ring::slots(g) * Ring::row_len(g));
-        let filtered_len = if self.project.is_some() { group * g.wo * g.c } else { 0 };
-        with_scratch(ring_len + filtered_len, |scratch| {
-            let (ring, filtered) = scratch.split_at_mut(ring_len);
-            self.clear_padding(ring);
-            let mut buffers = Buffers::default();
-            // The first row of the input that is not in the ring yet.
-            let mut next = (rows.start * g.stride[0]).saturating_sub(g.pad[0]);
-            for first in rows.clone().step_by(group) {
-                let group = first..rows.end.min(first + group);
-                let end = ((group.end - 1) * g.stride[0] + g.kh).saturating_sub(g.pad[0]).min(g.h);
-                if next < end {
-                    self.expand(image, next..end, ring, &mut buffers);
-                    next = end;
-                }
-                match self.project {
-                    Some(panels) => {
-                        for (row, to) in group.clone().zip(filtered.chunks_exact_mut(g.wo * g.c)) {
-                            self.filter(row, ring, to, &mut buffers);
-                        }
-                        self.narrow(image, group, filtered, panels, &mut buffers);
+        let filtered = if self.project.is_some() { Ring::group(g) * g.wo } else { 0 };
+        [Ring::slots(g) * Ring::row_len(g), filtered * g.c, filtered.max(Ring::slots(g) * g.w)]
+    }
+
+    /// Lines of working memory.
+    fn lines(&self) -> usize {
+        let ([ring, filtered, rows], g) = (self.sizes(), &self.job.geom);
+        let table = lines::<*const f32>(rows.next_multiple_of(ROWS));
+        lines::<f32>(ring) + lines::<f32>(filtered) + table + lines::<usize>(rows) + lines::<(usize, usize)>(g.kh * g.kw)
+    }
+
+    /// Some output rows of an image.
+    fn band(&self, image: usize, rows: Range<usize>, mut scratch: Scratch<'_>) {
+        let ([ring, filtered, most], g) = (self.sizes(), &self.job.geom);
+        let group = Ring::group(g);
+        let (ring, filtered) = (scratch.take::<f32>(ring), scratch.take::<f32>(filtered));
+        let mut buffers = Buffers {
+            table: scratch.take(most.next_multiple_of(ROWS)),
+            outputs: scratch.take(most),
+            rows: 0,
+            taps: scratch.take(g.kh * g.kw),
+        };
+        self.clear_padding(ring);
+        // The first row of the input that is not in the ring yet.
+        let mut next = (rows.start * g.stride[0]).saturating_sub(g.pad[0]);
+        for first in rows.clone().step_by(group) {
+            let group = first..rows.end.min(first + group);
+            let end = ((group.end - 1) * g.stride[0] + g.kh).saturating_sub(g.pad[0]).min(g.h);
+            if next < end {
+                self.expand(image, next..end, ring, &mut buffers);
+                next = end;
+            }
+            match self.project {
+                Some(panels) => {
+                    for (row, to) in group.clone().zip(filtered.chunks_exact_mut(g.wo * g.c)) {
+                        self.filter(row, ring, to, &mut buffers);
                     }
-                    None => {
-                        for row in group {
-                            let len = g.wo * g.c;
-                            // SAFETY: bands do not overlap, and each row is written once.
-                            let to = unsafe { self.y.slice((image * g.ho + row) * len, len) };
-                            self.filter(row, ring, to, &mut buffers);
-                        }
+                    self.narrow(image, group, filtered, panels, &mut buffers);
+                }
+                None => {
+                    for row in group {
+                        let len = g.wo * g.c;
+                        // SAFETY: bands do not overlap, and each row is written once.
+                        let to = unsafe { self.y.slice((image * g.ho + row) * len, len) };
+                        self.filter(row, ring, to, &mut buffers);
                     }
                 }
             }
-        });
+        }
     }
 
     /// Zeros in the columns of the ring that lie in the padding.
@@ -204,7 +220,7 @@ impl Task<'_> {
     }
 
     /// Some rows of the wide map.
-    fn expand(&self, image: usize, rows: Range<usize>, ring: &mut [f32], buffers: &mut Buffers) {
+    fn expand(&self, image: usize, rows: Range<usize>, ring: &mut [f32], buffers: &mut Buffers<'_>) {
         let (g, cin) = (&self.job.geom, self.job.cin);
         let inside = self.columns_inside();
         buffers.clear();
@@ -221,18 +237,21 @@ impl Task<'_> {
     }
 
     /// One row of the filtered map.
-    fn filter(&self, row: usize, ring: &[f32], to: &mut [f32], buffers: &mut Buffers) {
+    fn filter(&self, row: usize, ring: &[f32], to: &mut [f32], buffers: &mut Buffers<'_>) {
         let g = &self.job.geom;
         let Filter { kernel, bias, activation } = self.job.filter;
-        buffers.taps.clear();
+        let mut seen = 0;
         for ky in g.rows().taps_inside(row) {
             let slot = (row * g.stride[0] + ky - g.pad[0]) % Ring::slots(g) * Ring::row_len(g);
-            buffers.taps.extend((0..g.kw).map(|kx| (slot + kx * g.c, (ky * g.kw + kx) * g.c)));
+            for kx in 0..g.kw {
+                buffers.taps[seen] = (slot + kx * g.c, (ky * g.kw + kx) * g.c);
+                seen += 1;
+            }
         }
         self.cx.isa.dispatch(Run {
             x: ring,
             w: kernel,
-            taps: &buffers.taps,
+            taps: &buffers.taps[..seen],
             count: g.wo,
             x_step: g.stride[1] * g.c,
             y_step: g.c,
@@ -245,7 +264,7 @@ impl Task<'_> {
     }
 
     /// Some rows of the output.
-    fn narrow(&self, image: usize, rows: Range<usize>, filtered: &[f32], panels: &Panels, buffers: &mut Buffers) {
+    fn narrow(&self, image: usize, rows: Range<usize>, filtered: &[f32], panels: &Panels, buffers: &mut Buffers<'_>) {
         let g = &self.job.geom;
         let first = (image * g.ho + rows.start) * g.wo;
         buffers.clear();
@@ -262,14 +281,16 @@ impl Task<'_> {
     }
 
     fn multiply(&self, panels: &Panels, epilogue: Epilogue<'_>, buffers: &mut Buffers, y: SharedMut) {
-        let Buffers { table, outputs, .. } = buffers;
-        // A last tile that is not full reads its first row again.
-        let fill = table.last().copied().unwrap_or(std::ptr::null());
-        table.resize(outputs.len().next_multiple_of(ROWS), fill);
+        let Buffers { table, outputs, rows, .. } = buffers;
+        let whole = rows.next_multiple_of(ROWS);
+        // A last tile that is not full reads its last row again.
+        if let Some(&last) = table[..*rows].last() {
+            table[*rows..whole].fill(last);
+        }
         self.cx.isa.dispatch(Block {
             isa: self.cx.isa,
-            table,
-            outputs,
+            table: &table[..whole],
+            outputs: &outputs[..*rows],
             all: panels,
             group: 0,
             panels: 0..panels.per_group(),
@@ -280,21 +301,21 @@ impl Task<'_> {
 }
 
 /// Where the rows of a product come from and go to, and the taps of a filter.
-#[derive(Default)]
-struct Buffers {
-    table: Vec<*const f32>,
-    outputs: Vec<usize>,
-    taps: Vec<(usize, usize)>,
+struct Buffers<'a> {
+    table: &'a mut [*const f32],
+    outputs: &'a mut [usize],
+    rows: usize,
+    taps: &'a mut [(usize, usize)],
 }
 
-impl Buffers {
+impl Buffers<'_> {
     fn clear(&mut self) {
-        self.table.clear();
-        self.outputs.clear();
+        self.rows = 0;
     }
 
     fn push(&mut self, from: &[f32], to: usize) {
-        self.table.push(from.as_ptr());
-        self.outputs.push(to);
+        self.table[self.rows] = from.as_ptr();
+        self.outputs[self.rows] = to;
+        self.rows += 1;
     }
 }

@@ -1,9 +1,9 @@
 //! Moving values without computing: transposing, padding, cropping, slicing, and copying blocks.
 
-use crate::Cx;
 use crate::copy::copy;
 use crate::threads::GRAIN;
 use crate::window::product;
+use crate::{Cx, PerAxis};
 
 /// `y = x` with its axes reordered: axis `i` of `y` is axis `perm[i]` of `x`. The gradient is the permutation by
 /// the inverse.
@@ -12,14 +12,14 @@ use crate::window::product;
 /// `x: shape`, `y: shape[perm[0]], shape[perm[1]], ...`
 pub fn permute(cx: Cx<'_>, x: &[f32], shape: &[usize], perm: &[usize], y: &mut [f32]) {
     let rank = shape.len();
-    let mut seen = vec![false; rank];
+    let mut seen = PerAxis::from_elem(false, rank);
     assert_eq!(perm.len(), rank, "one axis number per axis");
     for &axis in perm {
         assert!(!std::mem::replace(&mut seen[axis], true), "axis {axis} appears twice");
     }
     let steps = row_major_steps(shape);
-    let dims: Vec<_> = perm.iter().map(|&axis| shape[axis]).collect();
-    let steps: Vec<_> = perm.iter().map(|&axis| steps[axis] as isize).collect();
+    let dims: PerAxis<_> = perm.iter().map(|&axis| shape[axis]).collect();
+    let steps: PerAxis<_> = perm.iter().map(|&axis| steps[axis] as isize).collect();
     assert_eq!(x.len(), shape.iter().product(), "x length");
     assert_eq!(y.len(), x.len(), "y length");
     gather(cx, x, 0, &dims, &steps, y);
@@ -67,7 +67,7 @@ fn slice_steps(
     step: &[isize],
     y_len: usize,
     y_shape: &[usize],
-) -> (usize, Vec<isize>) {
+) -> (usize, PerAxis<isize>) {
     let rank = shape.len();
     assert!(
         begin.len() == rank && step.len() == rank && y_shape.len() == rank,
@@ -114,8 +114,8 @@ fn offset(mut i: usize, start: usize, dims: &[usize], steps: &[isize]) -> usize 
     at as usize
 }
 
-fn row_major_steps(shape: &[usize]) -> Vec<usize> {
-    let mut steps = vec![1; shape.len()];
+fn row_major_steps(shape: &[usize]) -> PerAxis<usize> {
+    let mut steps = PerAxis::from_elem(1, shape.len());
     for axis in (1..shape.len()).rev() {
         steps[axis - 1] = steps[axis] * shape[axis];
     }

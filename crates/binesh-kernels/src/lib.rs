@@ -36,7 +36,11 @@ mod window;
 
 pub use activation::Activation;
 pub use isa::{Isa, ParseIsaError};
+pub use scratch::with_scratch;
 pub use threads::Threads;
+
+/// One value for each axis: on the stack for ranks that networks have.
+type PerAxis<T> = smallvec::SmallVec<[T; 8]>;
 
 /// What every kernel needs besides its data: the instruction set to use and the threads to run on.
 #[derive(Clone, Copy, Debug)]

@@ -44,6 +44,22 @@ fn scale_shift_rows(cx: Cx<'_>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut
     });
 }
 
+/// `y = y * scale + shift`, as [`scale_shift`].
+///
+/// # Shapes
+/// `y: [rows, C]`; `scale`, `shift: [C]`
+pub fn scale_shift_in_place(cx: Cx<'_>, c: usize, scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    check_rows(c, y.len());
+    assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
+    cx.threads.run_chunks(y, rows_chunk(c), |_, y| {
+        cx.isa.vectorize(|| {
+            for y in y.chunks_exact_mut(c) {
+                y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);
+            }
+        });
+    });
+}
+
 /// `x *= scale`, one factor per channel: the gradient of [`scale_shift`] where nothing else adds to it.
 ///
 /// # Shapes

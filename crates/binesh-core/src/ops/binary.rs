@@ -4,7 +4,7 @@
 use binesh_kernels::binary::{self, BinaryOp};
 use binesh_kernels::Cx;
 
-use crate::operator::{At, Keeps, Operator};
+use crate::operator::{At, Keeps, Operator, Overlay};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -55,6 +55,15 @@ impl Operator for Binary {
         let ([a, b], shape) = ([inputs[0], inputs[1]], output.shape());
         let (a_dims, b_dims) = (a.shape().dims(), b.shape().dims());
         binary::forward(cx, self.op, a.data(), a_dims, b.data(), b_dims, output.data(), shape.dims());
+    }
+
+    fn overlay(&self) -> Overlay {
+        Overlay::InPlace
+    }
+
+    fn forward_in_place(&self, cx: Cx<'_>, others: &[View<'_>], y: ViewMut<'_>) {
+        let (b, shape) = (others[0], y.shape());
+        binary::forward_in_place(cx, self.op, b.data(), b.shape().dims(), y.into_data(), shape.dims());
     }
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

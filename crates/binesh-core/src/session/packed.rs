@@ -1,6 +1,7 @@
 //! Weights as the kernels want them: batch norm folded in, panels packed; made again when a value behind them changes.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, inverted, matmul};
 
@@ -13,7 +14,45 @@ use crate::tensor::{View, ViewMut};
 /// Packed weights per anchor.
 #[derive(Default)]
 pub(super) struct PackedWeights {
-    entries: HashMap<NodeId, Entry>,
+    entries: HashMap<NodeId, Arc<Entry>>,
+}
+
+/// What the sessions of a runtime have packed: held once, for as long as one of them uses it. Versions of weights are those
+/// of the process, so that different models do not meet.
+#[derive(Default)]
+pub(super) struct Store {
+    entries: Mutex<Vec<(Key, Weak<Entry>)>>,
+}
+
+/// What an entry is made from.
+#[derive(PartialEq)]
+struct Key {
+    op: Op,
+    batch_norm: Option<Op>,
+    versions: Vec<Option<u64>>,
+    /// The one thing that the sizes of a map decide.
+    winograd: bool,
+}
+
+impl Store {
+    /// The entry of this key; `pack` makes it, once also if several sessions ask at one time.
+    fn get(&self, key: Key, pack: impl FnOnce() -> Entry) -> Arc<Entry> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(_, entry)| entry.strong_count() > 0);
+        let known = entries.iter().find(|(other, _)| *other == key).and_then(|(_, entry)| entry.upgrade());
+        known.unwrap_or_else(|| {
+            let entry = Arc::new(pack());
+            entries.push((key, Arc::downgrade(&entry)));
+            entry
+        })
+    }
+
+    /// Bytes of all that is packed.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().filter_map(|(_, entry)| Some(entry.upgrade()?.kernel.bytes())).sum()
+    }
 }
 
 struct Entry {
@@ -29,12 +68,24 @@ enum Kernel {
     Dense(matmul::PackedMatrix),
 }
 
+#[cfg(test)]
+impl Kernel {
+    fn bytes(&self) -> usize {
+        match self {
+            Kernel::Conv2d(kernel) => kernel.bytes(),
+            Kernel::Depthwise(kernel) => size_of_val(kernel.as_slice()),
+            Kernel::Dense(kernel) => kernel.bytes(),
+        }
+    }
+}
+
 impl PackedWeights {
     /// `y = activation(batch_norm(anchor(x)) + residual)`.
     #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
     pub(super) fn forward(
         &mut self,
         cx: Cx<'_>,
+        store: &Store,
         plan: &Plan,
         params: &Params,
         fused: &Fused,
@@ -42,8 +93,8 @@ impl PackedWeights {
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        self.refresh(cx, plan, params, fused);
-        let Entry { kernel, bias, .. } = &self.entries[&fused.anchor];
+        self.refresh(cx, store, plan, params, fused);
+        let Entry { kernel, bias, .. } = &*self.entries[&fused.anchor];
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             residual: residual.map(|view| view.data()),
@@ -67,6 +118,7 @@ impl PackedWeights {
     pub(super) fn forward_inverted(
         &mut self,
         cx: Cx<'_>,
+        store: &Store,
         plan: &Plan,
         params: &Params,
         step: &Inverted,
@@ -74,16 +126,16 @@ impl PackedWeights {
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        step.parts().for_each(|fused| self.refresh(cx, plan, params, fused));
+        step.parts().for_each(|fused| self.refresh(cx, store, plan, params, fused));
         let pointwise = |fused: &Fused| {
-            let Entry { kernel: Kernel::Conv2d(kernel), bias, .. } = &self.entries[&fused.anchor] else {
+            let Entry { kernel: Kernel::Conv2d(kernel), bias, .. } = &*self.entries[&fused.anchor] else {
                 unreachable!("`fuse` widens and narrows by convolutions")
             };
             let width = conv2d_sizes(plan, fused).cout;
             inverted::Pointwise { kernel, width, bias: bias.as_deref(), activation: fused.activation }
         };
         let filter = &step.filter;
-        let Entry { kernel: Kernel::Depthwise(kernel), bias, .. } = &self.entries[&filter.anchor] else {
+        let Entry { kernel: Kernel::Depthwise(kernel), bias, .. } = &*self.entries[&filter.anchor] else {
             unreachable!("`fuse` filters by a depthwise convolution")
         };
         let job = inverted::Inverted {
@@ -98,18 +150,33 @@ impl PackedWeights {
     }
 
     /// Packs the weights of a step where a value behind them changed.
-    fn refresh(&mut self, cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) {
+    fn refresh(&mut self, cx: Cx<'_>, store: &Store, plan: &Plan, params: &Params, fused: &Fused) {
+        let node = plan.graph.node(fused.anchor);
         let weights = || {
             let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
-            plan.graph.node(fused.anchor).inputs[1..].iter().chain(norm)
+            node.inputs[1..].iter().chain(norm)
         };
-        let fresh =
-            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
-        if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
-            let versions = weights().map(|&id| params.version(id)).collect();
-            let (kernel, bias) = pack(cx, plan, params, fused);
-            self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
+        let fresh = |entry: &&mut Arc<Entry>| {
+            entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)))
+        };
+        if self.entries.get_mut(&fused.anchor).filter(fresh).is_some() {
+            return;
         }
+        // What is stale goes before the new is made.
+        self.entries.remove(&fused.anchor);
+        let versions: Vec<Option<u64>> = weights().map(|&id| params.version(id)).collect();
+        let sizes = fused.conv2d(&plan.graph, &plan.shapes);
+        let key = Key {
+            op: node.op.clone(),
+            batch_norm: fused.batch_norm.map(|id| plan.graph.node(id).op.clone()),
+            versions: versions.clone(),
+            winograd: sizes.is_some_and(|sizes| conv2d::takes_winograd(cx, &sizes)),
+        };
+        let entry = store.get(key, || {
+            let (kernel, bias) = pack(cx, plan, params, fused);
+            Entry { versions, kernel, bias }
+        });
+        self.entries.insert(fused.anchor, entry);
     }
 }
 

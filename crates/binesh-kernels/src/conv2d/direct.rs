@@ -1,10 +1,9 @@
 //! Convolution as rows times panels: forward and both gradients.
 
-use std::borrow::Cow;
-
 use super::Conv2d;
 use crate::copy::copy;
 use crate::outer::Outer;
+use crate::scratch::with_scratch;
 use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
 use crate::{Cx, Epilogue};
 
@@ -58,32 +57,39 @@ pub(super) fn forward(
         // SAFETY: rows of `y` are `Cout` apart and `Cout` long.
         return unsafe { Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y) };
     }
-    let (g, x) = with_joined_taps(cx, g, x);
-    // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
-    unsafe { Rows { places: outputs(&g), x: &x, panels, locate: locate(&g), store }.run(cx, y) }
+    with_joined_taps(cx, g, x, |g, x| {
+        // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
+        unsafe { Rows { places: outputs(g), x, panels, locate: locate(g), store }.run(cx, y) }
+    });
 }
 
 /// `dw += ` the sum over output positions of what the filter saw times `dy`.
 pub(super) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let [groups, taps, depth, width] = panel_shape(g);
-    let (g, x) = with_joined_taps(cx, g, x);
-    Outer { places: outputs(&g), x: &x, dy, groups, taps, depth, width, locate: locate(&g) }.run(cx, dw);
+    with_joined_taps(cx, g, x, |g, x| {
+        Outer { places: outputs(g), x, dy, groups, taps, depth, width, locate: locate(g) }.run(cx, dw);
+    });
 }
 
-/// If taps are joined: `x` with exactly the columns that some filter sees, and the geometry in which a row of the
-/// filter is a single tap.
-fn with_joined_taps<'a>(cx: Cx<'_>, g: &Conv2d, x: &'a [f32]) -> (Conv2d, Cow<'a, [f32]>) {
+/// Calls `f` with the geometry and `x`; if taps are joined, with exactly the columns that some filter sees, and the geometry
+/// in which a row of the filter is a single tap.
+fn with_joined_taps(cx: Cx<'_>, g: &Conv2d, x: &[f32], f: impl FnOnce(&Conv2d, &[f32])) {
     if !joins_taps(g) || g.wo == 0 {
-        return (*g, Cow::Borrowed(x));
+        return f(g, x);
     }
     let width = (g.wo - 1) * g.stride[1] + g.kw;
     let left = g.pad[1].min(width);
     let inside = g.w.min(width - left) * g.cin;
-    let mut wide = vec![0.0; g.n * g.h * width * g.cin];
-    cx.threads.run_chunks(&mut wide, width * g.cin, |row, wide| {
-        copy(cx.isa, &x[row * g.w * g.cin..][..inside], &mut wide[left * g.cin..][..inside]);
+    with_scratch(g.n * g.h * width * g.cin, |wide| {
+        cx.threads.run_chunks(wide, width * g.cin, |row, wide| {
+            let (before, wide) = wide.split_at_mut(left * g.cin);
+            let (wide, after) = wide.split_at_mut(inside);
+            before.fill(0.0);
+            copy(cx.isa, &x[row * g.w * g.cin..][..inside], wide);
+            after.fill(0.0);
+        });
+        f(&Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, wide);
     });
-    (Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, Cow::Owned(wide))
 }
 
 fn outputs(g: &Conv2d) -> Places {

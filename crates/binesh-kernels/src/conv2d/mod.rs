@@ -119,6 +119,11 @@ impl PackedKernel {
     }
 }
 
+/// Whether [`pack`] takes Winograd's algorithm: all of a packed kernel that the sizes of batch and map decide.
+pub fn takes_winograd(cx: Cx<'_>, geom: &Conv2d) -> bool {
+    winograd::is_chosen(cx.winograd, geom, Pass::Forward)
+}
+
 /// Packs kernel `w` for [`forward`]; `scale`, one factor per output channel, folds a batch normalisation.
 ///
 /// # Shapes
@@ -129,7 +134,7 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    let algorithm = if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
+    let algorithm = if takes_winograd(cx, geom) {
         Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {
         Algorithm::Direct(direct::pack(cx, geom, w, scale))

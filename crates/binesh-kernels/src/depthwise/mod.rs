@@ -6,7 +6,7 @@ mod lines;
 use std::borrow::Cow;
 
 pub(crate) use lines::{Run, finish};
-use lines::{Line, Lines};
+use lines::{Columns, FilterRows, Line, Lines, Taps};
 
 use crate::window::{Axis, product};
 use crate::{Cx, Epilogue};
@@ -91,7 +91,7 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
     }
     let g = geom.multiplied();
     let (rows, columns) = (g.rows(), g.columns());
-    let all = Line { first: 0, step: 1, count: g.wo, input_step: g.stride[1], taps: Vec::new() };
+    let all = Line { first: 0, step: 1, count: g.wo, input_step: g.stride[1], taps: Taps::new() };
     Lines {
         x: &repeated(x, geom.multiplier),
         w,
@@ -99,10 +99,8 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
         x_size: [g.h, g.w],
         y_size: [g.ho, g.wo],
         kw: g.kw,
-        rows: (0..g.ho)
-            .map(|o| (0..g.kh).filter_map(|k| Some((k, rows.position(o, k)?))).collect())
-            .collect(),
-        columns: all.split((0..g.kw).collect(), |o, k| columns.position(o, k)),
+        rows: FilterRows::Forward(rows),
+        columns: all.split(0..g.kw, |o, k| columns.position(o, k)),
         epilogue: Some(epilogue),
     }
     .run(cx, y);
@@ -122,16 +120,16 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
     }
     let g = geom.multiplied();
     let (rows, columns) = (g.rows(), g.columns());
-    let mut lines = Vec::new();
+    let mut lines = Columns::new();
     for phase in columns.phases() {
         let all = Line {
             first: phase.first,
             step: g.stride[1],
             count: phase.count,
             input_step: 1,
-            taps: Vec::new(),
+            taps: Taps::new(),
         };
-        lines.extend(all.split(phase.taps, |i, k| columns.source(g.wo, i, k)));
+        lines.extend(all.split(phase.taps.into_iter(), |i, k| columns.source(g.wo, i, k)));
     }
     let lines = Lines {
         x: dy,
@@ -140,9 +138,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
         x_size: [g.ho, g.wo],
         y_size: [g.h, g.w],
         kw: g.kw,
-        rows: (0..g.h)
-            .map(|i| (0..g.kh).filter_map(|k| Some((k, rows.source(g.ho, i, k)?))).collect())
-            .collect(),
+        rows: FilterRows::Backward(rows, g.ho),
         columns: lines,
         epilogue: None,
     };

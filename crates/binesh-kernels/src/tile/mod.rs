@@ -14,6 +14,7 @@ use std::ops::Range;
 pub(crate) use panels::{Panels, Transpose};
 
 use crate::isa::Isa;
+use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use crate::{Activation, Cx, Epilogue, activation};
@@ -109,7 +110,6 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         if m == 0 || y.is_empty() {
             return;
         }
-        let zeros = vec![0.0; panels.depth];
         let blocks = m.div_ceil(BLOCK_ROWS);
         // Blocks of equal size rather than full ones and a rest.
         let block_rows = m.div_ceil(ROWS).div_ceil(blocks) * ROWS;
@@ -123,20 +123,27 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         let per_split = per_group.div_ceil(splits);
         let splits = per_group.div_ceil(per_split);
         let y = SharedMut::new(y);
-        let task = |i: usize| {
-            let (split, block, group) = (i % splits, i / splits % blocks, i / splits / blocks);
-            let rows = block * block_rows..((block + 1) * block_rows).min(m);
-            let panels = split * per_split..((split + 1) * per_split).min(per_group);
-            self.block(cx.isa, &zeros, group, rows, panels, y);
-        };
         let tasks = splits * blocks * panels.groups;
-        if parallel { cx.threads.run(tasks, task) } else { (0..tasks).for_each(task) }
+        let entries = block_rows * panels.taps;
+        let need = lines::<*const f32>(entries) + lines::<usize>(block_rows) + lines::<usize>(panels.taps);
+        with_scratch(panels.depth, |zeros| {
+            zeros.fill(0.0);
+            let zeros = &*zeros;
+            scratch::run(parallel.then_some(cx.threads), tasks, need, |i, scratch| {
+                let (split, block, group) = (i % splits, i / splits % blocks, i / splits / blocks);
+                let rows = block * block_rows..((block + 1) * block_rows).min(m);
+                let panels = split * per_split..((split + 1) * per_split).min(per_group);
+                self.block(cx.isa, zeros, scratch, group, rows, panels, y);
+            });
+        });
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a task is, and what it works with")]
     fn block(
         &self,
         isa: Isa,
         zeros: &[f32],
+        mut scratch: Scratch<'_>,
         group: usize,
         rows: Range<usize>,
         panels: Range<usize>,
@@ -144,11 +151,12 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
     ) {
         let Panels { taps, depth, .. } = *self.panels;
         let tiles = rows.len().div_ceil(ROWS);
-        let mut table = vec![zeros.as_ptr(); tiles * taps * ROWS];
-        let mut outputs = vec![0; rows.len()];
-        let mut offsets = vec![PADDING; taps];
+        let table = scratch.take::<*const f32>(tiles * taps * ROWS);
+        let outputs = scratch.take::<usize>(rows.len());
+        let offsets = scratch.take::<usize>(taps);
+        table.fill(zeros.as_ptr());
         self.places.each(rows, |i, place| {
-            outputs[i] = (self.locate)(place, group, &mut offsets);
+            outputs[i] = (self.locate)(place, group, offsets);
             let tile = &mut table[i / ROWS * taps * ROWS..][..taps * ROWS];
             for (tap, &offset) in offsets.iter().enumerate() {
                 if offset != PADDING {
@@ -157,16 +165,7 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
             }
         });
         let all = self.panels;
-        isa.dispatch(Block {
-            isa,
-            table: &table,
-            outputs: &outputs,
-            all,
-            group,
-            panels,
-            store: self.store,
-            y,
-        });
+        isa.dispatch(Block { isa, table, outputs, all, group, panels, store: self.store, y });
     }
 }
 

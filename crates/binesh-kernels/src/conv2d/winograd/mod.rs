@@ -12,7 +12,7 @@ mod transform;
 use std::ops::Range;
 
 use super::Conv2d;
-use crate::scratch::with_scratch;
+use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
@@ -140,16 +140,12 @@ fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: Given<'_>, y: &mut [f32], sto
     if y.is_empty() {
         return;
     }
-    let zeros = vec![0.0; g.cin];
-    let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride: g.cin.next_multiple_of(LANES) };
-    let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
-    if in_blocks(cx, g) {
-        let (count, threads) = (job.tiles.count(), cx.threads.count());
-        let block = count.div_ceil(count.div_ceil(BLOCK_TILES).next_multiple_of(threads));
-        cx.threads.run(count.div_ceil(block), |i| job.block(i * block..((i + 1) * block).min(count)));
-    } else {
-        job.shared(cx);
-    }
+    with_scratch(g.cin, |zeros| {
+        zeros.fill(0.0);
+        let input = Input { isa: cx.isa, g, x, zeros, stride: g.cin.next_multiple_of(LANES) };
+        let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
+        if in_blocks(cx, g) { job.blocks(cx) } else { job.shared(cx) }
+    });
 }
 
 /// Whether each thread takes tiles from input to output: there are enough for all, and few weights to be read again for
@@ -168,13 +164,18 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Some tiles from input to output, on this thread.
-    fn block(&self, tiles: Range<usize>) {
-        with_scratch(self.transformed_len(tiles.len()), |v| {
+    /// Each thread takes some tiles from input to output.
+    fn blocks(&self, cx: Cx<'_>) {
+        let (count, panels) = (self.tiles.count(), self.panels());
+        let block = count.div_ceil(count.div_ceil(BLOCK_TILES).next_multiple_of(cx.threads.count()));
+        let columns = panels.min(PANELS_AT_ONCE);
+        let need = lines::<f32>(self.transformed_len(block)) + self.multiply_lines(block, columns);
+        scratch::run(Some(cx.threads), count.div_ceil(block), need, |i, mut scratch| {
+            let tiles = part(&(0..count), block, i);
+            let v = scratch.take(self.transformed_len(tiles.len()));
             self.input.transform(&tiles, &tiles, SharedMut::new(v));
-            let panels = self.panels();
-            for first in (0..panels).step_by(PANELS_AT_ONCE) {
-                self.multiply(v, &tiles, &tiles, first..panels.min(first + PANELS_AT_ONCE));
+            for panels in parts(0..panels, columns) {
+                self.multiply(v, &tiles, &tiles, panels, scratch.again());
             }
         });
     }
@@ -188,16 +189,17 @@ impl Job<'_> {
         with_scratch(self.transformed_len(held), |v| {
             for held in parts(0..count, held) {
                 let shared = SharedMut::new(v);
-                let rows: Vec<_> = parts(held.clone(), held.len().div_ceil(4 * threads)).collect();
-                cx.threads.run(rows.len(), |i| self.input.transform(&rows[i], &held, shared));
+                let rows = held.len().div_ceil(4 * threads);
+                let transform = |i| self.input.transform(&part(&held, rows, i), &held, shared);
+                cx.threads.run(held.len().div_ceil(rows), transform);
                 let columns = panels.div_ceil(2 * threads).min(PANELS_AT_ONCE);
-                let columns: Vec<_> = parts(0..panels, columns).collect();
-                let splits = (2 * threads).div_ceil(columns.len());
-                let rows = held.len().div_ceil(ROWS).div_ceil(splits) * ROWS;
-                let rows: Vec<_> = parts(held.clone(), rows).collect();
-                cx.threads.run(rows.len() * columns.len(), |i| {
-                    let (row, column) = (i % rows.len(), i / rows.len());
-                    self.multiply(v, &rows[row], &held, columns[column].clone());
+                let across = panels.div_ceil(columns);
+                let rows = held.len().div_ceil(ROWS).div_ceil((2 * threads).div_ceil(across)) * ROWS;
+                let down = held.len().div_ceil(rows);
+                let need = self.multiply_lines(rows.min(held.len()), columns);
+                scratch::run(Some(cx.threads), down * across, need, |i, scratch| {
+                    let panels = part(&(0..panels), columns, i / down);
+                    self.multiply(v, &part(&held, rows, i % down), &held, panels, scratch);
                 });
             }
         });
@@ -211,22 +213,33 @@ impl Job<'_> {
         PRODUCTS * tiles * self.input.stride
     }
 
+    /// Working memory of [`Job::multiply`] for as many tiles and panels.
+    fn multiply_lines(&self, tiles: usize, panels: usize) -> usize {
+        lines::<f32>(PRODUCTS * tiles * panels * PANEL)
+            + self.weights.lines([self.input.g.cin, self.input.g.cout], panels)
+    }
+
     /// The outputs of `tiles` in the channels of `panels`.
-    fn multiply(&self, v: &[f32], tiles: &Range<usize>, held: &Range<usize>, panels: Range<usize>) {
+    fn multiply(
+        &self,
+        v: &[f32],
+        tiles: &Range<usize>,
+        held: &Range<usize>,
+        panels: Range<usize>,
+        mut scratch: Scratch<'_>,
+    ) {
         let Input { isa, g, stride, .. } = self.input;
         let (rows, width) = (tiles.len(), panels.len() * PANEL);
         let first = panels.start * PANEL;
         let channels = width.min(g.cout - first);
-        with_scratch(PRODUCTS * rows * width, |m| {
-            let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
-            self.weights.with_panels(isa, [g.cin, g.cout], panels.clone(), |weights| {
-                let panels = panels.len();
-                isa.dispatch(Products { v, stride, plane, rows, weights, panels, m });
-            });
-            self.tiles.each(tiles.clone(), |i, place| {
-                let m = &m[i * width..];
-                isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
-            });
+        let m = scratch.take::<f32>(PRODUCTS * rows * width);
+        let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
+        let weights = self.weights.panels(isa, [g.cin, g.cout], panels.clone(), scratch);
+        isa.dispatch(Products { v, stride, plane, rows, weights, panels: panels.len(), m });
+        let m = &*m;
+        self.tiles.each(tiles.clone(), |i, place| {
+            let m = &m[i * width..];
+            isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
         });
     }
 }
@@ -274,6 +287,11 @@ impl Input<'_> {
 fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
+/// Part `i` of [`parts`].
+fn part(range: &Range<usize>, len: usize, i: usize) -> Range<usize> {
+    range.start + i * len..range.end.min(range.start + (i + 1) * len)
 }
 
 /// The last `count` values, from `start` on, of each of some pixels; then zeros.
