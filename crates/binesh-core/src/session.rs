@@ -2,13 +2,14 @@
 
 mod backward;
 mod packed;
+mod profile;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use std::sync::Arc;
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd};
+use binesh_kernels::{Costs, Cx, Isa, Threads, Winograd, Work};
 
 use crate::graph::NodeId;
 use crate::operator::ReluRule;
@@ -18,6 +19,8 @@ use crate::plan::{Fused, Plan, Step, wanted_weights};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use packed::PackedWeights;
+use profile::Recorder;
+pub use profile::{Profile, Timed};
 use training::TrainingState;
 
 /// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads.
@@ -26,6 +29,8 @@ pub struct Runtime {
     isa: Isa,
     threads: Arc<Threads>,
     winograd: Winograd,
+    costs: Costs,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Runtime {
@@ -36,7 +41,13 @@ impl Runtime {
 
     /// This many threads and this instruction set.
     pub fn with_isa(threads: usize, isa: Isa) -> Runtime {
-        Runtime { isa, threads: Arc::new(Threads::new(threads)), winograd: Winograd::WhereFaster }
+        Runtime {
+            isa,
+            threads: Arc::new(Threads::new(threads)),
+            winograd: Winograd::WhereFaster,
+            costs: Costs::DEFAULT,
+            profile: None,
+        }
     }
 
     /// The same, but every convolution is the direct sum: slower, and closer to what other engines compute.
@@ -47,6 +58,16 @@ impl Runtime {
     /// The same with another rule for where 3x3 convolutions are computed by Winograd's algorithm.
     pub fn with_winograd(self, winograd: Winograd) -> Runtime {
         Runtime { winograd, ..self }
+    }
+
+    /// The same on a machine of other costs.
+    pub fn with_costs(self, costs: Costs) -> Runtime {
+        Runtime { costs, ..self }
+    }
+
+    /// The same, and every step of its sessions is timed.
+    pub fn profiled(self, profile: Arc<Profile>) -> Runtime {
+        Runtime { profile: Some(profile), ..self }
     }
 
     /// The instruction set.
@@ -60,7 +81,12 @@ impl Runtime {
     }
 
     pub(crate) fn cx(&self) -> Cx<'_> {
-        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd }
+        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd, costs: &self.costs }
+    }
+
+    /// What some work takes, one after the other, that together moves this many bytes.
+    pub(crate) fn expected_seconds(&self, works: &[Work], bytes: u64) -> f64 {
+        self.costs.seconds(self.isa, self.threads(), works, bytes)
     }
 }
 
@@ -73,6 +99,7 @@ pub struct Session {
     grads: Vec<Option<Vec<f32>>>,
     spare: backward::Spare,
     training: TrainingState,
+    recorder: Recorder,
     has_run: bool,
 }
 
@@ -81,6 +108,7 @@ impl Session {
     pub fn new(plan: Plan, runtime: Runtime) -> Session {
         let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
         let grads = vec![None; plan.shapes.len()];
+        let recorder = Recorder::new(&plan, &runtime);
         Session {
             plan,
             runtime,
@@ -89,6 +117,7 @@ impl Session {
             grads,
             spare: backward::Spare::default(),
             training: TrainingState::default(),
+            recorder,
             has_run: false,
         }
     }
@@ -111,8 +140,13 @@ impl Session {
             let value = params.get(id).expect("`check` saw a value for every weight");
             self.slots[slot].copy_from_slice(value.data());
         }
+        let began = self.recorder.now();
+        self.packed.prepare(self.runtime.cx(), &self.plan, params);
+        self.recorder.packed(began);
         for at in 0..self.plan.steps.len() {
+            let began = self.recorder.now();
             self.step(params, at);
+            self.recorder.forward(at, began);
         }
         self.has_run = true;
         Ok(())
@@ -231,7 +265,7 @@ impl Session {
                 let Fused { anchor, residual, .. } = fused;
                 let x = operand(&self.plan, &self.slots, params, self.plan.graph.node(*anchor).inputs[0]);
                 let residual = residual.map(|id| operand(&self.plan, &self.slots, params, id));
-                self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
+                self.packed.forward(self.runtime.cx(), &self.plan, fused, x, residual, y);
             }
         }
         self.slots[slot] = buffer;

@@ -15,6 +15,7 @@ pub mod activation;
 pub mod binary;
 mod broadcast;
 pub mod conv2d;
+mod costs;
 pub mod depthwise;
 mod isa;
 pub mod layout;
@@ -33,6 +34,7 @@ mod tile;
 mod window;
 
 pub use activation::Activation;
+pub use costs::{Algorithm, Costs, Work};
 pub use isa::{Isa, ParseIsaError};
 pub use threads::Threads;
 
@@ -45,6 +47,8 @@ pub struct Cx<'a> {
     pub threads: &'a Threads,
     /// Which convolutions take fewer multiplications for a few bits.
     pub winograd: Winograd,
+    /// By what algorithms are chosen.
+    pub costs: &'a Costs,
 }
 
 /// Where 3x3 convolutions of stride 1 are computed by Winograd's algorithm F(4x4, 3x3), which needs a quarter of the

@@ -7,7 +7,7 @@ use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, matmul};
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan};
+use crate::plan::{Fused, Plan, Step};
 use crate::tensor::{View, ViewMut};
 
 /// Packed weights per anchor.
@@ -30,31 +30,35 @@ enum Kernel {
 }
 
 impl PackedWeights {
-    /// `y = activation(batch_norm(anchor(x)) + residual)`.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
+    /// Packs what is not packed yet, or was from other values.
+    pub(super) fn prepare(&mut self, cx: Cx<'_>, plan: &Plan, params: &Params) {
+        for step in &plan.steps {
+            let Step::Fused(fused) = step else { continue };
+            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
+            let weights = || plan.graph.node(fused.anchor).inputs[1..].iter().chain(norm);
+            let fresh = |entry: &&mut Entry| {
+                entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)))
+            };
+            if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
+                let versions = weights().map(|&id| params.version(id)).collect();
+                let (kernel, bias) = pack(cx, plan, params, fused);
+                self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
+            }
+        }
+    }
+
+    /// `y = activation(batch_norm(anchor(x)) + residual)`, with weights that `prepare` has packed.
     pub(super) fn forward(
-        &mut self,
+        &self,
         cx: Cx<'_>,
         plan: &Plan,
-        params: &Params,
         fused: &Fused,
         x: View<'_>,
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
         let node = plan.graph.node(fused.anchor);
-        let weights = || {
-            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
-            node.inputs[1..].iter().chain(norm)
-        };
-        let fresh =
-            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
         let (xs, ws) = (x.shape(), plan.shape(node.inputs[1]));
-        if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
-            let versions = weights().map(|&id| params.version(id)).collect();
-            let (kernel, bias) = pack(cx, plan, params, fused);
-            self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
-        }
         let Entry { kernel, bias, .. } = &self.entries[&fused.anchor];
         let epilogue = Epilogue {
             bias: bias.as_deref(),

@@ -28,6 +28,11 @@ pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
     if joins_taps(g) { [1, g.kh, g.kw * cig, cog] } else { [g.groups, g.kh * g.kw, cig, cog] }
 }
 
+/// Bytes of what [`pack`] makes.
+pub(super) fn packed_bytes(g: &Conv2d) -> u64 {
+    Panels::bytes_of(panel_shape(g))
+}
+
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
 pub(super) fn pack(cx: Cx<'_>, g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
     let [_, _, depth, cog] = panel_shape(g);
