@@ -1,5 +1,6 @@
 //! A plan: concrete shapes, the steps to run, what is fused, kept and freed. Only a plan optimises.
 
+mod describe;
 mod fuse;
 mod slots;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use crate::graph::{Graph, GraphError, Node, NodeId};
 use crate::ops::Op;
 use crate::shape::Shape;
 
+pub use describe::StepCost;
 pub(crate) use fuse::{Fused, Inverted};
 pub(crate) use training::Active;
 pub use training::Training;

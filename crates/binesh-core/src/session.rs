@@ -3,13 +3,14 @@
 mod arena;
 mod backward;
 mod packed;
+mod profile;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use std::sync::Arc;
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd};
+use binesh_kernels::{Costs, Cx, Isa, Threads, Winograd, Work};
 
 use crate::Few;
 use crate::graph::NodeId;
@@ -21,6 +22,8 @@ use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
 use arena::{Arena, Values};
 use packed::{PackedWeights, Store};
+use profile::Recorder;
+pub use profile::{Profile, Timed};
 use training::TrainingState;
 
 /// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads, and packed weights that are the same for them.
@@ -30,6 +33,8 @@ pub struct Runtime {
     threads: Arc<Threads>,
     winograd: Winograd,
     packed: Arc<Store>,
+    costs: Costs,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Runtime {
@@ -45,6 +50,8 @@ impl Runtime {
             threads: Arc::new(Threads::new(threads)),
             winograd: Winograd::WhereFaster,
             packed: Arc::default(),
+            costs: Costs::DEFAULT,
+            profile: None,
         }
     }
 
@@ -58,6 +65,16 @@ impl Runtime {
         Runtime { winograd, ..self }
     }
 
+    /// The same on a machine of other costs.
+    pub fn with_costs(self, costs: Costs) -> Runtime {
+        Runtime { costs, ..self }
+    }
+
+    /// The same, and every step of its sessions is timed.
+    pub fn profiled(self, profile: Arc<Profile>) -> Runtime {
+        Runtime { profile: Some(profile), ..self }
+    }
+
     /// The instruction set.
     pub fn isa(&self) -> Isa {
         self.isa
@@ -69,7 +86,12 @@ impl Runtime {
     }
 
     pub(crate) fn cx(&self) -> Cx<'_> {
-        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd }
+        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd, costs: &self.costs }
+    }
+
+    /// What some work takes, one after the other, that together moves this many bytes.
+    pub(crate) fn expected_seconds(&self, works: &[Work], bytes: u64) -> f64 {
+        self.costs.seconds(self.isa, self.threads(), works, bytes)
     }
 }
 
@@ -82,6 +104,7 @@ pub struct Session {
     grads: Vec<Option<Vec<f32>>>,
     spare: backward::Spare,
     training: TrainingState,
+    recorder: Recorder,
     has_run: bool,
 }
 
@@ -90,6 +113,7 @@ impl Session {
     pub fn new(plan: Plan, runtime: Runtime) -> Session {
         let arena = Arena::new(plan.arena);
         let grads = vec![None; plan.shapes.len()];
+        let recorder = Recorder::new(&plan, &runtime);
         Session {
             plan,
             runtime,
@@ -98,6 +122,7 @@ impl Session {
             grads,
             spare: backward::Spare::default(),
             training: TrainingState::default(),
+            recorder,
             has_run: false,
         }
     }
@@ -118,8 +143,13 @@ impl Session {
             let value = params.get(id).expect("`check` saw a value for every weight").data();
             self.arena.split(start(&self.plan, id), value.len()).0.copy_from_slice(value);
         }
+        let began = self.recorder.now();
+        self.packed.prepare(self.runtime.cx(), &self.runtime.packed, &self.plan, params);
+        self.recorder.packed(began);
         for at in 0..self.plan.steps.len() {
+            let began = self.recorder.now();
             self.step(params, at);
+            self.recorder.forward(at, began);
         }
         self.has_run = true;
         Ok(())
@@ -244,15 +274,13 @@ impl Session {
             Step::Fused(fused) => {
                 let x = operand(&self.plan, values, params, fused.input(&self.plan.graph));
                 let residual = fused.residual.map(|id| operand(&self.plan, values, params, id));
-                let Runtime { packed: store, .. } = &self.runtime;
-                self.packed.forward(self.runtime.cx(), store, &self.plan, params, fused, x, residual, y);
+                self.packed.forward(self.runtime.cx(), &self.plan, fused, x, residual, y);
             }
             Step::Inverted(inverted) => {
                 let x = operand(&self.plan, values, params, inverted.expand.input(&self.plan.graph));
                 let residual = inverted.project.as_ref().and_then(|project| project.residual);
                 let residual = residual.map(|id| operand(&self.plan, values, params, id));
-                let Runtime { packed: store, .. } = &self.runtime;
-                self.packed.forward_inverted(self.runtime.cx(), store, &self.plan, params, inverted, x, residual, y);
+                self.packed.forward_inverted(self.runtime.cx(), &self.plan, inverted, x, residual, y);
             }
         }
     }

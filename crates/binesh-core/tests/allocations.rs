@@ -80,7 +80,7 @@ fn norm() -> BatchNorm {
     BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale: true, center: true }
 }
 
-/// Every kind of step but depthwise convolution, and products whose weights are computed: those are packed in each run.
+/// Every kind of step but products whose weights are computed: those are packed in each run.
 fn networks() -> Vec<(&'static str, Network)> {
     let window = || Window::square(2, 2, Padding::Valid);
     let residual = |mut network: Network, op| {
@@ -103,6 +103,15 @@ fn networks() -> Vec<(&'static str, Network)> {
                 .conv(3, 1, 160, 160)
                 .conv(1, 1, 160, 17)
                 .then(Activate { function: Activation::RELU }, &[]),
+        ),
+        (
+            "depthwise convolution and an inverted residual",
+            Network::new(30, 30, 4)
+                .then(DepthwiseConv2d { window: Window::square(3, 1, Padding::Same) }, &[&[3, 3, 4, 1]])
+                .conv(1, 1, 4, 24)
+                .then(DepthwiseConv2d { window: Window::square(5, 1, Padding::Same) }, &[&[5, 5, 24, 1]])
+                .then(Activate { function: Activation::Silu }, &[])
+                .conv(1, 1, 24, 8),
         ),
         (
             "pools and the head",

@@ -9,13 +9,13 @@
 
 use std::ops::Range;
 
+use crate::conv2d::PackedKernel;
 use crate::depthwise::{self, Depthwise, Run};
 use crate::scratch::{self, Scratch, lines};
 use crate::threads::SharedMut;
 use crate::tile::{Block, Panels, ROWS, Store};
 use crate::window::product;
 use crate::{Activation, Cx, Epilogue};
-use crate::conv2d::PackedKernel;
 
 /// Pixels of the output that are finished together, at least: four tiles of [`ROWS`], for whole tiles to prevail.
 const GROUP: usize = 24;
@@ -158,7 +158,11 @@ impl Task<'_> {
     fn lines(&self) -> usize {
         let ([ring, filtered, rows], g) = (self.sizes(), &self.job.geom);
         let table = lines::<*const f32>(rows.next_multiple_of(ROWS));
-        lines::<f32>(ring) + lines::<f32>(filtered) + table + lines::<usize>(rows) + lines::<(usize, usize)>(g.kh * g.kw)
+        lines::<f32>(ring)
+            + lines::<f32>(filtered)
+            + table
+            + lines::<usize>(rows)
+            + lines::<(usize, usize)>(g.kh * g.kw)
     }
 
     /// Some output rows of an image.
@@ -264,7 +268,14 @@ impl Task<'_> {
     }
 
     /// Some rows of the output.
-    fn narrow(&self, image: usize, rows: Range<usize>, filtered: &[f32], panels: &Panels, buffers: &mut Buffers<'_>) {
+    fn narrow(
+        &self,
+        image: usize,
+        rows: Range<usize>,
+        filtered: &[f32],
+        panels: &Panels,
+        buffers: &mut Buffers<'_>,
+    ) {
         let g = &self.job.geom;
         let first = (image * g.ho + rows.start) * g.wo;
         buffers.clear();

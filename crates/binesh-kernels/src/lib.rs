@@ -16,6 +16,7 @@ pub mod binary;
 mod broadcast;
 pub mod conv2d;
 mod copy;
+mod costs;
 pub mod depthwise;
 pub mod inverted;
 mod isa;
@@ -35,6 +36,7 @@ mod tile;
 mod window;
 
 pub use activation::Activation;
+pub use costs::{Algorithm, Costs, Work};
 pub use isa::{Isa, ParseIsaError};
 pub use scratch::with_scratch;
 pub use threads::Threads;
@@ -51,6 +53,8 @@ pub struct Cx<'a> {
     pub threads: &'a Threads,
     /// Which convolutions take fewer multiplications for a few bits.
     pub winograd: Winograd,
+    /// By what algorithms are chosen.
+    pub costs: &'a Costs,
 }
 
 /// Where 3x3 convolutions of stride 1 are computed by Winograd's algorithm F(4x4, 3x3), which needs a quarter of the

@@ -52,8 +52,15 @@ impl Fused {
     }
 
     /// Height and width without the zeros around, which are added to the padding.
-    fn unpadded(&self, graph: &Graph, [h, w]: [usize; 2], [top, left]: [usize; 2]) -> ([usize; 2], [usize; 2]) {
-        let Some(Op::ZeroPad2d(pad)) = self.pad.map(|id| &graph.node(id).op) else { return ([h, w], [top, left]) };
+    fn unpadded(
+        &self,
+        graph: &Graph,
+        [h, w]: [usize; 2],
+        [top, left]: [usize; 2],
+    ) -> ([usize; 2], [usize; 2]) {
+        let Some(Op::ZeroPad2d(pad)) = self.pad.map(|id| &graph.node(id).op) else {
+            return ([h, w], [top, left]);
+        };
         let ([above, below], [before, after]) = (pad.rows, pad.columns);
         ([h - above - below, w - before - after], [top + above, left + before])
     }
@@ -163,7 +170,8 @@ impl Fusion<'_> {
             return None;
         }
         let pad = self.pad(anchor);
-        let mut fused = Fused { pad, anchor, batch_norm: None, residual: None, activation: None, output: anchor };
+        let mut fused =
+            Fused { pad, anchor, batch_norm: None, residual: None, activation: None, output: anchor };
         let mut inside: Vec<NodeId> = pad.into_iter().collect();
         while let Some(next) = self.only_reader(fused.output).filter(|&next| !taken(next)) {
             match &self.graph.node(next).op {
@@ -200,9 +208,8 @@ impl Fusion<'_> {
     fn invert(&self, id: NodeId, fused_at: &[Option<Fused>]) -> Option<Inverted> {
         let filter = fused_at[id.index()].as_ref()?;
         let geom = filter.depthwise(self.graph, self.shapes)?;
-        let pointwise = |fused: &Fused| {
-            fused.conv2d(self.graph, self.shapes).filter(conv2d::Conv2d::is_pointwise)
-        };
+        let pointwise =
+            |fused: &Fused| fused.conv2d(self.graph, self.shapes).filter(conv2d::Conv2d::is_pointwise);
         let input = filter.input(self.graph);
         let expand = fused_at[input.index()].as_ref()?;
         let wide = pointwise(expand)?;

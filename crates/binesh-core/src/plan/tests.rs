@@ -8,7 +8,9 @@ use crate::check::dag::{Dag, dag};
 use crate::check::reference::Array;
 use crate::check::{close, executor, random, runtimes};
 use crate::operator::Overlay;
-use crate::ops::{Activate, BatchNorm, Binary, Conv2d, Dense, DepthwiseConv2d, Identity, Input, Param};
+use crate::ops::{
+    Activate, BatchNorm, Binary, Conv2d, Dense, DepthwiseConv2d, Identity, Input, Param, ZeroPad2d,
+};
 use crate::{Activation, BinaryOp, Isa, Padding, Params, ReluRule, Session, Tensor, View, Window};
 
 /// Folding batch norms and adding in another order costs a few roundings per layer of the network.
@@ -364,4 +366,80 @@ fn an_input_that_is_not_needed_needs_no_shape() {
     };
     assert_eq!(plan(y).unwrap().shape(y).dims(), [7, 3]);
     assert_eq!(plan(sum).unwrap_err().to_string(), "input `b` was given no shape");
+}
+
+/// A MobileNetV2 block with the zeros of its stride as a layer, and a dropout before the sum.
+struct Block {
+    graph: Arc<Graph>,
+    params: Params,
+    x: NodeId,
+    /// 1x1 convolution, zeros, depthwise convolution, sum.
+    nodes: [NodeId; 4],
+}
+
+fn block() -> Block {
+    let (mut graph, mut params) = (Graph::default(), Params::default());
+    let mut seed = 300;
+    let mut weight = |graph: &mut Graph, params: &mut Params, shape: Shape| {
+        seed += 1;
+        let id = graph.add(format!("w{seed}"), Param { shape: shape.clone(), trainable: true }, &[]).unwrap();
+        params.set(id, random(&shape, seed, 0.1, 0.5));
+        id
+    };
+    let mut norm = |graph: &mut Graph, params: &mut Params, name: &str, x: NodeId, c: usize| {
+        let statistics = [(); 4].map(|()| weight(graph, params, [c].into()));
+        let op = BatchNorm { epsilon: 1e-3, momentum: BatchNorm::MOMENTUM, scale: true, center: true };
+        graph.add(name, op, &[&[x], statistics.as_slice()].concat()).unwrap()
+    };
+    let x = graph.add("x", Input::image(30, 29, 5), &[]).unwrap();
+    let mut kernel = 400;
+    let mut filter = |graph: &mut Graph, params: &mut Params, shape: Shape| {
+        kernel += 1;
+        let id =
+            graph.add(format!("k{kernel}"), Param { shape: shape.clone(), trainable: true }, &[]).unwrap();
+        params.set(id, random(&shape, kernel, -0.5, 0.5));
+        id
+    };
+    let relu6 = || Activate { function: Activation::RELU6 };
+    let pointwise = || Conv2d { window: Window::square(1, 1, Padding::Valid), groups: 1 };
+    let k = filter(&mut graph, &mut params, [1, 1, 5, 18].into());
+    let expand = graph.add("expand", pointwise(), &[x, k]).unwrap();
+    let y = norm(&mut graph, &mut params, "expand_norm", expand, 18);
+    let y = graph.add("expand_relu", relu6(), &[y]).unwrap();
+    let zeros = graph.add("zeros", ZeroPad2d { rows: [1, 1], columns: [1, 1] }, &[y]).unwrap();
+    let k = filter(&mut graph, &mut params, [3, 3, 18, 1].into());
+    let window = Window::square(3, 1, Padding::Valid);
+    let depthwise = graph.add("depthwise", DepthwiseConv2d { window }, &[zeros, k]).unwrap();
+    let y = norm(&mut graph, &mut params, "depthwise_norm", depthwise, 18);
+    let y = graph.add("depthwise_relu", relu6(), &[y]).unwrap();
+    let k = filter(&mut graph, &mut params, [1, 1, 18, 5].into());
+    let y = graph.add("project", pointwise(), &[y, k]).unwrap();
+    let y = norm(&mut graph, &mut params, "project_norm", y, 5);
+    let y = graph.add("drop", Identity, &[y]).unwrap();
+    let sum = graph.add("sum", Binary { op: BinaryOp::Add }, &[x, y]).unwrap();
+    Block { graph: Arc::new(graph), params, x, nodes: [expand, zeros, depthwise, sum] }
+}
+
+#[test]
+fn an_inverted_residual_is_one_step_where_nothing_inside_is_wanted() {
+    let Block { graph, params, x, nodes: [expand, zeros, depthwise, sum] } = block();
+    let value = random(&[1, 30, 29, 5].into(), 77, -1.0, 1.0);
+    let exact = executor::forward(&graph, &params, &[(x, value.clone())]);
+    for (inside, steps) in [(None, 1), (Some(expand), 5), (Some(zeros), 4), (Some(depthwise), 4)] {
+        let want: Vec<NodeId> = [sum].into_iter().chain(inside).collect();
+        let inputs = [(x, value.shape().clone())];
+        let spec = PlanSpec { inputs: &inputs, want: &want, ..PlanSpec::default() };
+        let plan = Plan::new(&graph, spec).unwrap();
+        let names = |step: &Step| graph.node(step.output()).name.clone();
+        assert_eq!(plan.step_count(), steps, "{:?}", plan.steps.iter().map(names).collect::<Vec<_>>());
+        let expected: u64 = graph.ids().map(|id| macs(&graph, &plan.shapes, id)).sum();
+        assert_eq!(plan.macs(), expected);
+        let runtime = runtimes(Isa::detect())[0].clone();
+        assert_eq!(plan.step_costs(&runtime).iter().map(|cost| cost.macs).sum::<u64>(), expected);
+        let mut session = Session::new(plan, runtime);
+        session.run(&params, &[value.view()]).unwrap();
+        for &id in &want {
+            close("block", session.value(id).data(), &f64s(&exact[id.index()]), TOLERANCE);
+        }
+    }
 }

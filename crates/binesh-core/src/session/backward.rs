@@ -24,7 +24,9 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
     for id in walk.into_iter().rev() {
         // No gradient: no seed lies above this node.
         let Some(d_output) = session.grads[id.index()].take() else { continue };
+        let began = session.recorder.now();
         node(session, params, id, d_output, rule);
+        session.recorder.backward(id, began);
     }
 }
 

@@ -8,7 +8,7 @@ use binesh_kernels::{Cx, Epilogue, conv2d, depthwise, inverted, matmul};
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Inverted, Plan};
+use crate::plan::{Fused, Inverted, Plan, Step};
 use crate::tensor::{View, ViewMut};
 
 /// Packed weights per anchor.
@@ -80,20 +80,29 @@ impl Kernel {
 }
 
 impl PackedWeights {
-    /// `y = activation(batch_norm(anchor(x)) + residual)`.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
+    /// Packs what is not packed yet, or was from other values.
+    pub(super) fn prepare(&mut self, cx: Cx<'_>, store: &Store, plan: &Plan, params: &Params) {
+        for step in &plan.steps {
+            match step {
+                Step::Node(_) => {}
+                Step::Fused(fused) => self.refresh(cx, store, plan, params, fused),
+                Step::Inverted(inverted) => {
+                    inverted.parts().for_each(|fused| self.refresh(cx, store, plan, params, fused));
+                }
+            }
+        }
+    }
+
+    /// `y = activation(batch_norm(anchor(x)) + residual)`, with weights that `prepare` has packed.
     pub(super) fn forward(
-        &mut self,
+        &self,
         cx: Cx<'_>,
-        store: &Store,
         plan: &Plan,
-        params: &Params,
         fused: &Fused,
         x: View<'_>,
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        self.refresh(cx, store, plan, params, fused);
         let Entry { kernel, bias, .. } = &*self.entries[&fused.anchor];
         let epilogue = Epilogue {
             bias: bias.as_deref(),
@@ -106,7 +115,8 @@ impl PackedWeights {
             Kernel::Conv2d(w) => conv2d::forward(cx, &conv2d_sizes(plan, fused), x, w, y, &epilogue),
             Kernel::Depthwise(w) => depthwise::forward(cx, &depthwise_sizes(plan, fused), x, w, y, &epilogue),
             Kernel::Dense(w) => {
-                let [k, n] = [0, 1].map(|axis| plan.shape(plan.graph.node(fused.anchor).inputs[1]).dims()[axis]);
+                let [k, n] =
+                    [0, 1].map(|axis| plan.shape(plan.graph.node(fused.anchor).inputs[1]).dims()[axis]);
                 let rows = xs.dims()[..xs.rank() - 1].iter().product();
                 matmul::forward(cx, rows, k, n, x, w, y, &epilogue);
             }
@@ -114,19 +124,15 @@ impl PackedWeights {
     }
 
     /// `y = project(filter(expand(x))) + residual`, each with what was fused into it.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
     pub(super) fn forward_inverted(
-        &mut self,
+        &self,
         cx: Cx<'_>,
-        store: &Store,
         plan: &Plan,
-        params: &Params,
         step: &Inverted,
         x: View<'_>,
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        step.parts().for_each(|fused| self.refresh(cx, store, plan, params, fused));
         let pointwise = |fused: &Fused| {
             let Entry { kernel: Kernel::Conv2d(kernel), bias, .. } = &*self.entries[&fused.anchor] else {
                 unreachable!("`fuse` widens and narrows by convolutions")

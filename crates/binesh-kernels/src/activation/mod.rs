@@ -310,4 +310,3 @@ pub fn backward_in_place(cx: Cx<'_>, f: Activation, x: &[f32], y: &[f32], d: &mu
         cx.isa.dispatch(BackwardInPlace { f, x, y, d });
     });
 }
-

@@ -28,6 +28,11 @@ pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
     if joins_taps(g) { [1, g.kh, g.kw * cig, cog] } else { [g.groups, g.kh * g.kw, cig, cog] }
 }
 
+/// Bytes of what [`pack`] makes.
+pub(super) fn packed_bytes(g: &Conv2d) -> u64 {
+    Panels::bytes_of(panel_shape(g))
+}
+
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
 pub(super) fn pack(cx: Cx<'_>, g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
     let [_, _, depth, cog] = panel_shape(g);
@@ -55,7 +60,9 @@ pub(super) fn forward(
             m * g.cout
         };
         // SAFETY: rows of `y` are `Cout` apart and `Cout` long.
-        return unsafe { Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y) };
+        return unsafe {
+            Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y)
+        };
     }
     with_joined_taps(cx, g, x, |g, x| {
         // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.

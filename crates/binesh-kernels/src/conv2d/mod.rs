@@ -7,8 +7,7 @@ mod winograd;
 
 use crate::tile::Panels;
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue};
-use winograd::Pass;
+use crate::{Algorithm, Cx, Epilogue, Work};
 
 /// Sizes of a convolution.
 ///
@@ -85,9 +84,29 @@ impl Conv2d {
     }
 }
 
-/// How a convolution is computed. The choice is made when the kernel is packed.
+/// What is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The output; the kernel was packed before.
+    Forward,
+    /// The gradient of the input; the kernel is packed on the way.
+    Input,
+    /// The gradient of the kernel.
+    Kernel,
+}
+
+/// What computing a convolution takes. This is where its algorithm is chosen; the threads have no say.
+pub fn work(cx: Cx<'_>, geom: &Conv2d, pass: Pass) -> Work {
+    if winograd::is_chosen(cx, geom, pass) {
+        return winograd::work(cx.costs, geom);
+    }
+    let algorithm = Algorithm::Direct { kernel: [geom.kh, geom.kw] };
+    Work { algorithm, products: geom.macs(), weight_bytes: direct::packed_bytes(geom) }
+}
+
+/// A kernel in one of two orders.
 #[derive(Clone, Debug)]
-enum Algorithm {
+enum Weights {
     /// Rows times panels, for every geometry.
     Direct(Panels),
     /// Fewer multiplications, see [`winograd`].
@@ -98,30 +117,43 @@ enum Algorithm {
 /// was made for decide which algorithm it is for).
 #[derive(Clone, Debug)]
 pub struct PackedKernel {
-    algorithm: Algorithm,
+    kernel: [usize; 2],
+    weights: Weights,
 }
 
 impl PackedKernel {
     /// The panels of a matrix product, if it is one of `[depth, width]`.
     pub(crate) fn pointwise(&self, depth: usize, width: usize) -> &Panels {
-        match &self.algorithm {
-            Algorithm::Direct(panels) if [panels.groups, panels.taps, panels.depth, panels.width] == [1, 1, depth, width] => panels,
+        match &self.weights {
+            Weights::Direct(panels)
+                if [panels.groups, panels.taps, panels.depth, panels.width] == [1, 1, depth, width] =>
+            {
+                panels
+            }
             _ => panic!("the kernel is not that of a 1x1 convolution from {depth} to {width} channels"),
         }
     }
 
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        match &self.algorithm {
-            Algorithm::Direct(panels) => panels.bytes(),
-            Algorithm::Winograd(weights) => weights.bytes(),
+        match &self.weights {
+            Weights::Direct(panels) => panels.bytes(),
+            Weights::Winograd(weights) => weights.bytes(),
+        }
+    }
+
+    /// How the convolution is computed, see [`work`].
+    pub fn algorithm(&self) -> Algorithm {
+        match &self.weights {
+            Weights::Direct(_) => Algorithm::Direct { kernel: self.kernel },
+            Weights::Winograd(_) => Algorithm::Winograd,
         }
     }
 }
 
 /// Whether [`pack`] takes Winograd's algorithm: all of a packed kernel that the sizes of batch and map decide.
 pub fn takes_winograd(cx: Cx<'_>, geom: &Conv2d) -> bool {
-    winograd::is_chosen(cx.winograd, geom, Pass::Forward)
+    winograd::is_chosen(cx, geom, Pass::Forward)
 }
 
 /// Packs kernel `w` for [`forward`]; `scale`, one factor per output channel, folds a batch normalisation.
@@ -134,12 +166,12 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    let algorithm = if takes_winograd(cx, geom) {
-        Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
+    let weights = if takes_winograd(cx, geom) {
+        Weights::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {
-        Algorithm::Direct(direct::pack(cx, geom, w, scale))
+        Weights::Direct(direct::pack(cx, geom, w, scale))
     };
-    PackedKernel { algorithm }
+    PackedKernel { kernel: [geom.kh, geom.kw], weights }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.
@@ -158,13 +190,13 @@ pub fn forward(
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(y.len(), geom.y_len(), "y length");
     epilogue.check(geom.cout, y.len());
-    match &kernel.algorithm {
-        Algorithm::Direct(panels) => {
+    match &kernel.weights {
+        Weights::Direct(panels) => {
             let shape = [panels.groups, panels.taps, panels.depth, panels.width];
             assert_eq!(shape, direct::panel_shape(geom), "kernel packed for another geometry");
             direct::forward(cx, geom, x, panels, y, epilogue);
         }
-        Algorithm::Winograd(weights) => {
+        Weights::Winograd(weights) => {
             let same = winograd::is_defined(geom) && weights.shape() == [geom.cin, geom.cout];
             assert!(same, "kernel packed for another geometry");
             winograd::forward(cx, geom, x, weights, y, epilogue);
@@ -184,7 +216,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
     if direct::few_input_channels(geom) {
         return columns::backward_input(cx, geom, dy, w, dx);
     }
-    if winograd::is_chosen(cx.winograd, geom, Pass::Input) {
+    if winograd::is_chosen(cx, geom, Pass::Input) {
         return winograd::backward_input(cx, geom, dy, w, dx);
     }
     direct::backward_input(cx, geom, dy, w, dx);
@@ -199,7 +231,7 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(dy.len(), geom.y_len(), "dy length");
     assert_eq!(dw.len(), geom.kernel_len(), "kernel length");
-    if winograd::is_chosen(cx.winograd, geom, Pass::Kernel) {
+    if winograd::is_chosen(cx, geom, Pass::Kernel) {
         return winograd::backward_kernel(cx, geom, x, dy, dw);
     }
     direct::backward_kernel(cx, geom, x, dy, dw);

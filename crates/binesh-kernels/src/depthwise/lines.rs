@@ -32,7 +32,11 @@ pub(super) type Columns = SmallVec<[Line; 4]>;
 
 impl Line {
     /// Splits the line where the taps that lie inside change. `at(column, tap)` is the input column seen.
-    pub(super) fn split(&self, taps: impl Iterator<Item = usize> + Clone, at: impl Fn(usize, usize) -> Option<usize>) -> Columns {
+    pub(super) fn split(
+        &self,
+        taps: impl Iterator<Item = usize> + Clone,
+        at: impl Fn(usize, usize) -> Option<usize>,
+    ) -> Columns {
         let mut lines = Columns::new();
         for i in 0..self.count {
             let first = self.first + i * self.step;

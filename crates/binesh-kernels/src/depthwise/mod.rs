@@ -5,11 +5,11 @@ mod lines;
 
 use std::borrow::Cow;
 
-pub(crate) use lines::{Run, finish};
 use lines::{Columns, FilterRows, Line, Lines, Taps};
+pub(crate) use lines::{Run, finish};
 
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue};
+use crate::{Algorithm, Cx, Epilogue, Work};
 
 /// Sizes of a depthwise convolution.
 ///
@@ -74,6 +74,13 @@ impl Depthwise {
         self.rows().check(self.ho);
         self.columns().check(self.wo);
     }
+}
+
+/// What the convolution takes, and each of its gradients.
+pub fn work(geom: &Depthwise) -> Work {
+    let algorithm = Algorithm::Depthwise { kernel: [geom.kh, geom.kw] };
+    let products = (geom.y_len() * geom.kh * geom.kw) as u64;
+    Work { algorithm, products, weight_bytes: (geom.kernel_len() * size_of::<f32>()) as u64 }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.

@@ -299,7 +299,9 @@ impl Tile<'_> {
             s.store_slice(sums[r][1], &mut stored[r][8..]);
         }
         match &self.store {
-            Store::Replace(epilogue) if self.width == PANEL => self.rows_of_whole_panel(s, epilogue, &mut stored),
+            Store::Replace(epilogue) if self.width == PANEL => {
+                self.rows_of_whole_panel(s, epilogue, &mut stored)
+            }
             Store::Add if self.width == PANEL => self.add_rows_of_whole_panel(s, &stored),
             _ => self.rows_of_partial_panel(&stored),
         }

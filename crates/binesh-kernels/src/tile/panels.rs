@@ -62,6 +62,12 @@ impl Panels {
         Self { data, groups, taps, depth, width }
     }
 
+    /// Bytes of panels of this shape.
+    pub(crate) fn bytes_of([groups, taps, depth, width]: [usize; 4]) -> u64 {
+        let values = groups * width.next_multiple_of(PANEL) * taps * depth;
+        (values * size_of::<f32>()) as u64
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.data.as_slice())
     }

@@ -3,9 +3,9 @@
 use binesh_kernels::conv2d::{self, Conv2d};
 use binesh_kernels::depthwise::{self, Depthwise};
 use binesh_kernels::inverted::{self, Filter, Inverted, Pointwise};
-use binesh_kernels::{Activation, Cx, Epilogue};
+use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Winograd};
 
-use crate::reference::{everywhere, values};
+use crate::reference::{check_everywhere, f64s, values};
 
 struct Case {
     geom: Depthwise,
@@ -15,7 +15,15 @@ struct Case {
     residual: bool,
 }
 
-fn geom(n: usize, [h, w]: [usize; 2], c: usize, k: usize, stride: usize, pad: [usize; 2], [ho, wo]: [usize; 2]) -> Depthwise {
+fn geom(
+    n: usize,
+    [h, w]: [usize; 2],
+    c: usize,
+    k: usize,
+    stride: usize,
+    pad: [usize; 2],
+    [ho, wo]: [usize; 2],
+) -> Depthwise {
     Depthwise { n, h, w, c, multiplier: 1, ho, wo, kh: k, kw: k, stride: [stride; 2], dilation: [1; 2], pad }
 }
 
@@ -29,11 +37,17 @@ fn check(case: &Case) {
     let cout = case.cout.unwrap_or(g.c);
     let wide = pointwise(g.n, [g.h, g.w], case.cin, g.c);
     let narrow = pointwise(g.n, [g.ho, g.wo], g.c, cout);
-    let [x, w1, w2, w3] = [wide.x_len(), wide.kernel_len(), g.kernel_len(), narrow.kernel_len()].map(values);
-    let [b1, b2, b3] = [g.c, g.c, cout].map(values);
+    let mut seed = 0;
+    let mut values = |len: usize| {
+        seed += 1;
+        values(len, seed)
+    };
+    let [x, w1, w2, w3] =
+        [wide.x_len(), wide.kernel_len(), g.kernel_len(), narrow.kernel_len()].map(&mut values);
+    let [b1, b2, b3] = [g.c, g.c, cout].map(&mut values);
     let residual = case.residual.then(|| values(narrow.y_len()));
     let activation = Some(case.activation);
-    everywhere(|cx: Cx<'_>| {
+    let run = |cx: Cx<'_>, fused: bool| {
         let (expand, project) = (conv2d::pack(cx, &wide, &w1, None), conv2d::pack(cx, &narrow, &w3, None));
         let mut map = vec![f32::NAN; wide.y_len()];
         let epilogue = |bias| Epilogue { bias: Some(bias), residual: None, activation };
@@ -46,12 +60,20 @@ fn check(case: &Case) {
             let epilogue = Epilogue { bias: Some(&b3), residual: residual.as_deref(), activation: None };
             conv2d::forward(cx, &narrow, &filtered, &project, &mut expected, &epilogue);
         }
+        if !fused {
+            return expected;
+        }
         let job = Inverted {
             geom: *g,
             cin: case.cin,
             expand: Pointwise { kernel: &expand, width: g.c, bias: Some(&b1), activation },
             filter: Filter { kernel: &w2, bias: Some(&b2), activation },
-            project: case.cout.map(|width| Pointwise { kernel: &project, width, bias: Some(&b3), activation: None }),
+            project: case.cout.map(|width| Pointwise {
+                kernel: &project,
+                width,
+                bias: Some(&b3),
+                activation: None,
+            }),
             residual: residual.as_deref(),
         };
         let mut y = vec![f32::NAN; expected.len()];
@@ -59,7 +81,13 @@ fn check(case: &Case) {
         let bits = |y: &[f32]| y.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&y), bits(&expected), "{g:?}");
         y
-    });
+    };
+    // The parts are compared with exact sums elsewhere; here with each other to the bit, and between the sets.
+    let threads = Threads::new(1);
+    let winograd = Winograd::Never;
+    let exact =
+        f64s(&run(Cx { isa: Isa::detect(), threads: &threads, winograd, costs: &Costs::DEFAULT }, false));
+    check_everywhere(&exact, 1e-5, |cx| run(cx, true));
 }
 
 #[test]

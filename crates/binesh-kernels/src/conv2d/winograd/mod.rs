@@ -11,12 +11,12 @@ mod transform;
 
 use std::ops::Range;
 
-use super::Conv2d;
+use super::{Conv2d, Pass};
 use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
-use crate::{Cx, Epilogue, Isa, Winograd, activation};
+use crate::{Algorithm, Costs, Cx, Epilogue, Isa, Winograd, Work, activation};
 pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
 use pack::{Given, Panels, Source, packed_len};
@@ -48,9 +48,6 @@ const SHARED_VALUES: usize = 2 << 20;
 /// Panels whose products are formed before they are transformed to outputs.
 const PANELS_AT_ONCE: usize = 4;
 
-/// What transforming a tile costs for each channel, in multiplications.
-const TRANSFORM_COST: u64 = 240;
-
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
     let small = g.pad.iter().all(|&pad| pad < EDGE / 2);
@@ -58,49 +55,41 @@ pub(super) fn is_defined(g: &Conv2d) -> bool {
     [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && dense && small
 }
 
-/// What is computed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// The output; the kernel was packed before.
-    Forward,
-    /// The gradient of the input; the kernel is packed on the way.
-    Input,
-    /// The gradient of the kernel.
-    Kernel,
-}
-
-impl Pass {
-    /// What a weight costs, in multiplications: one of the direct sum's 9 for each pair of channels, and one of
-    /// [`PRODUCTS`]. Measured on a Zen 2.
-    fn weight_costs(self) -> [u64; 2] {
-        match self {
-            Pass::Forward => [14, 14],
-            Pass::Input => [60, 24],
-            Pass::Kernel => [60, 60],
-        }
-    }
-}
-
 /// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
-pub(super) fn is_chosen(choice: Winograd, g: &Conv2d, pass: Pass) -> bool {
+pub(super) fn is_chosen(cx: Cx<'_>, g: &Conv2d, pass: Pass) -> bool {
     is_defined(g)
-        && match choice {
-            Winograd::WhereFaster => is_faster(g, pass),
+        && match cx.winograd {
+            Winograd::WhereFaster => is_faster(cx.costs, g, pass),
             Winograd::WherePossible => true,
             Winograd::Never => false,
         }
 }
 
-fn is_faster(g: &Conv2d, pass: Pass) -> bool {
+fn is_faster(costs: &Costs, g: &Conv2d, pass: Pass) -> bool {
     if g.cin.min(g.cout) < FEW_CHANNELS {
         return false;
     }
-    let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count() as u64);
-    let [direct, winograd] = pass.weight_costs();
-    let direct = g.macs() + pairs * 9 * direct;
-    let multiplied = pairs * PRODUCTS as u64 * (tiles.next_multiple_of(ROWS as u64) + winograd);
-    let transformed = tiles * (g.cin + g.cout) as u64 * TRANSFORM_COST;
-    multiplied + transformed < direct
+    let pairs = (g.cin * g.cout) as f64;
+    let [direct, winograd] = match pass {
+        Pass::Forward => [costs.forward_direct_weight, costs.forward_winograd_weight],
+        Pass::Input => [costs.input_direct_weight, costs.input_winograd_weight],
+        Pass::Kernel => [costs.kernel_direct_weight, costs.kernel_winograd_weight],
+    };
+    let direct = g.macs() as f64 + pairs * 9.0 * direct;
+    multiplications(costs, g) + pairs * PRODUCTS as f64 * winograd < direct
+}
+
+/// What the convolution, or either of its gradients, takes.
+pub(super) fn work(costs: &Costs, g: &Conv2d) -> Work {
+    let weight_bytes = (packed_len([g.cin, g.cout]) * size_of::<f32>()) as u64;
+    Work { algorithm: Algorithm::Winograd, products: multiplications(costs, g) as u64, weight_bytes }
+}
+
+/// Multiplications of whole register tiles, and what the transforms cost.
+fn multiplications(costs: &Costs, g: &Conv2d) -> f64 {
+    let tiles = tiles(g).count();
+    let multiplied = (g.cin * g.cout * PRODUCTS) as f64 * tiles.next_multiple_of(ROWS) as f64;
+    multiplied + (tiles * (g.cin + g.cout)) as f64 * costs.winograd_transform
 }
 
 /// `dx += ` the convolution of `dy` with the kernel turned around.
