@@ -4,9 +4,11 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use binesh::core::{Isa, Runtime};
+use binesh::core::{Isa, Profile, Runtime};
 use binesh::formats::{LoadCx, LoadReport};
 use binesh::image::{DecodeOptions, Interpolation, Picture, Preprocess, Scaling};
 use binesh::train::CHECKPOINT;
@@ -29,6 +31,13 @@ pub(crate) struct Common {
     /// Write one JSON document to standard output instead of text (docs/json.md)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
+
+    /// Say on standard error where the time went: every step of the network against what it should take
+    #[arg(long, global = true, help_heading = "Global options")]
+    profile: bool,
+
+    #[arg(skip)]
+    times: OnceLock<Arc<Profile>>,
 }
 
 impl Common {
@@ -43,7 +52,18 @@ impl Common {
             }
             None => Runtime::new(threads),
         };
-        Ok(if self.exact { runtime.exact() } else { runtime })
+        let runtime = if self.exact { runtime.exact() } else { runtime };
+        Ok(match self.profile() {
+            Some(profile) => runtime.profiled(Arc::clone(profile)),
+            None => runtime,
+        })
+    }
+
+    /// The times of all steps, with `--profile`.
+    pub(crate) fn profile(&self) -> Option<&Arc<Profile>> {
+        let began = Instant::now();
+        let clock = move || began.elapsed().as_secs_f64();
+        self.profile.then(|| self.times.get_or_init(|| Arc::new(Profile::new(clock))))
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use binesh::data::Rejected;
 use binesh::image::{DecodeOptions, Picture};
+use binesh::report::profile::Times;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
@@ -75,7 +76,7 @@ pub(crate) enum Outcome {
 impl Cli {
     /// Does what was asked.
     pub(crate) fn run(&self) -> Result<Outcome> {
-        match &self.verb {
+        let outcome = match &self.verb {
             Verb::Summary(args) => summary::run(args, &self.common),
             Verb::Predict(args) => predict::run(args, &self.common),
             Verb::Activations(args) => activations::run(args, &self.common),
@@ -86,7 +87,12 @@ impl Cli {
             Verb::Extract(args) => extract::run(args, &self.common),
             Verb::Bench(args) => bench::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
+        }?;
+        let in_document = self.common.json && matches!(self.verb, Verb::Bench(_));
+        if let Some(profile) = self.common.profile().filter(|_| !in_document) {
+            output::say_lines(&Times::of(profile).text(output::stderr_columns()));
         }
+        Ok(outcome)
     }
 }
 

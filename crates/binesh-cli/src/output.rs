@@ -94,6 +94,19 @@ pub(crate) fn say(text: &str) {
     complain(&line(text));
 }
 
+/// Lines of talk that hold no text from outside but what is printable.
+pub(crate) fn say_lines(text: &str) {
+    complain(text.trim_end());
+}
+
+/// The width of the terminal that standard error is.
+pub(crate) fn stderr_columns() -> usize {
+    terminal_size::terminal_size_of(io::stderr()).map_or(NO_TERMINAL, |(width, _)| usize::from(width.0))
+}
+
+/// Columns of a table for a pipe.
+const NO_TERMINAL: usize = 100;
+
 /// Nowhere is left to say that standard error does not work.
 fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -20,13 +20,16 @@ mod shape;
 mod tensor;
 
 pub use binesh_kernels::binary::BinaryOp;
-pub use binesh_kernels::{Activation, Cx, Isa, Threads, Winograd};
+pub use binesh_kernels::{Activation, Algorithm, Costs, Cx, Isa, Threads, Winograd};
 pub use graph::{Graph, GraphError, Node, NodeId};
 pub use layers::{Call, Inbound, Layer, LayerId, Layers};
-pub use operator::{At, Keeps, Operator, ReluRule};
+pub use operator::{At, Keeps, Operator, Overlay, ReluRule};
 pub use ops::Op;
 pub use params::Params;
-pub use plan::{Grads, Plan, PlanError, PlanSpec, Training};
-pub use session::{InputError, Runtime, Session};
+pub use plan::{Grads, Plan, PlanError, PlanSpec, StepCost, Training};
+pub use session::{InputError, Profile, Runtime, Session, Timed};
 pub use shape::{MAX_ELEMENTS, Padding, Placed, Shape, ShapeError, Window};
 pub use tensor::{Tensor, View, ViewMut};
+
+/// Inputs or axes of one node: on the stack for as many as networks have.
+type Few<T> = smallvec::SmallVec<[T; 8]>;

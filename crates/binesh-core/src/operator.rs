@@ -34,6 +34,17 @@ pub trait Operator {
         false
     }
 
+    /// How the value may lie in the place of input 0.
+    fn overlay(&self) -> Overlay {
+        Overlay::None
+    }
+
+    /// Turns input 0, of the output's shape, into the output; `others` are the inputs after it. Only called where
+    /// `overlay` says so.
+    fn forward_in_place(&self, _cx: Cx<'_>, _others: &[View<'_>], _y: ViewMut<'_>) {
+        unreachable!("the operator does not compute in place");
+    }
+
     /// True when d(loss)/d(input 0) can be made of d(loss)/d(output) where it lies, which has as many values: a buffer and
     /// two passes over memory less where nothing else adds to it.
     fn is_in_place(&self) -> bool {
@@ -61,6 +72,18 @@ pub trait Operator {
     fn macs(&self, _inputs: &[&Shape], _output: &Shape) -> u64 {
         0
     }
+}
+
+/// Whether an operator's value needs memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// It does.
+    None,
+    /// It has the values of input 0 in the same order: nothing is computed where they share their memory.
+    Equal,
+    /// Each value is computed from that at the same place of input 0, by `forward_in_place` if nobody reads the input
+    /// any more and it has the output's shape.
+    InPlace,
 }
 
 /// The values of the forward pass that a gradient reads. Parameters are always at hand, but a weight may also be

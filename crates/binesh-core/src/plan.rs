@@ -1,5 +1,6 @@
 //! A plan: concrete shapes, the steps to run, what is fused, kept and freed. Only a plan optimises.
 
+mod describe;
 mod fuse;
 mod slots;
 #[cfg(test)]
@@ -12,7 +13,8 @@ use crate::graph::{Graph, GraphError, Node, NodeId};
 use crate::ops::Op;
 use crate::shape::Shape;
 
-pub(crate) use fuse::Fused;
+pub use describe::StepCost;
+pub(crate) use fuse::{Fused, Inverted};
 pub(crate) use training::Active;
 pub use training::Training;
 
@@ -47,14 +49,26 @@ pub(crate) enum Step {
     Node(NodeId),
     /// A convolution or matrix product with what follows it.
     Fused(Fused),
+    /// Two or three of them, computed together.
+    Inverted(Box<Inverted>),
 }
 
 impl Step {
+    /// The products in it with what was fused into each, in the order of computation.
+    pub(crate) fn fused(&self) -> Vec<&Fused> {
+        match self {
+            Step::Node(_) => Vec::new(),
+            Step::Fused(fused) => vec![fused],
+            Step::Inverted(inverted) => inverted.parts().collect(),
+        }
+    }
+
     /// The node whose value the step writes.
     pub(crate) fn output(&self) -> NodeId {
         match self {
             Step::Node(id) => *id,
             Step::Fused(fused) => fused.output,
+            Step::Inverted(inverted) => inverted.output(),
         }
     }
 
@@ -62,8 +76,10 @@ impl Step {
     pub(crate) fn reads(&self, graph: &Graph) -> Vec<NodeId> {
         let all = match self {
             Step::Node(id) => graph.node(*id).inputs.clone(),
-            Step::Fused(fused) => {
-                std::iter::once(graph.node(fused.anchor).inputs[0]).chain(fused.residual).collect()
+            Step::Fused(fused) => std::iter::once(fused.input(graph)).chain(fused.residual).collect(),
+            Step::Inverted(inverted) => {
+                let residual = inverted.project.as_ref().and_then(|project| project.residual);
+                std::iter::once(inverted.expand.input(graph)).chain(residual).collect()
             }
         };
         let lies_outside = |id| is_weight(graph, id) || matches!(graph.node(id).op, Op::Constant(_));
@@ -76,8 +92,7 @@ pub(crate) fn is_weight(graph: &Graph, id: NodeId) -> bool {
     matches!(graph.node(id).op, Op::Param(_))
 }
 
-/// Weights whose values will be read like those of any other wanted node.
-pub(crate) fn wanted_weights(graph: &Graph, want: &[NodeId]) -> Vec<NodeId> {
+fn wanted_weights(graph: &Graph, want: &[NodeId]) -> Vec<NodeId> {
     let mut weights: Vec<NodeId> = want.iter().copied().filter(|&id| is_weight(graph, id)).collect();
     weights.sort();
     weights.dedup();
@@ -95,10 +110,12 @@ pub struct Plan {
     pub(crate) steps: Vec<Step>,
     /// Parameters read by any step.
     pub(crate) weights: Vec<NodeId>,
-    /// Per node: the slot of its value, for nodes that have one.
-    pub(crate) slot_of: Vec<Option<usize>>,
-    /// Elements of each slot.
-    pub(crate) slots: Vec<usize>,
+    /// Weights whose values will be read like those of any other wanted node.
+    pub(crate) wanted_weights: Vec<NodeId>,
+    /// Per node: where its value begins in the arena, for nodes that have one.
+    pub(crate) start_of: Vec<Option<usize>>,
+    /// Values of the arena.
+    pub(crate) arena: usize,
     pub(crate) flow: Flow,
     pub(crate) training: Active,
 }
@@ -143,8 +160,8 @@ impl Flow {
 
     /// Finds the batch norms to fold: those that are folded on the way there, if nobody asks for a gradient in between.
     fn fold(&mut self, graph: &Graph, steps: &[Step], wrt: &[NodeId]) {
-        for step in steps {
-            let Step::Fused(Fused { anchor, batch_norm: Some(norm), .. }) = step else { continue };
+        for Fused { anchor, batch_norm, .. } in steps.iter().flat_map(Step::fused) {
+            let Some(norm) = batch_norm else { continue };
             let passes = self.is_packed(graph, *anchor) && self.only_passes(graph.node(*norm));
             if passes && !wrt.contains(anchor) && !wrt.contains(norm) {
                 self.folded[anchor.index()] = Some(*norm);
@@ -177,8 +194,9 @@ impl Plan {
         let keep = keep(graph, spec.want, &flow, &training);
         let steps = fuse::steps(graph, &shapes, &needed, &keep, &training);
         flow.fold(graph, &steps, wrt);
-        let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights(graph, spec.want)).copied().collect();
-        let (slot_of, slots) = slots::assign(graph, &shapes, &given, &steps, &keep);
+        let wanted_weights = wanted_weights(graph, spec.want);
+        let given: Vec<NodeId> = inputs.iter().chain(&wanted_weights).copied().collect();
+        let (start_of, arena) = slots::assign(graph, &shapes, &given, &steps, &keep, &training);
         let weights = graph.ids().filter(|&id| needed[id.index()] && is_weight(graph, id)).collect();
         Ok(Plan {
             graph: Arc::clone(graph),
@@ -188,8 +206,9 @@ impl Plan {
             wrt: wrt.to_vec(),
             steps,
             weights,
-            slot_of,
-            slots,
+            wanted_weights,
+            start_of,
+            arena,
             flow,
             training,
         })
@@ -212,7 +231,7 @@ impl Plan {
 
     /// Bytes of all values that exist at one time while running forwards, without weights.
     pub fn peak_bytes(&self) -> usize {
-        self.slots.iter().sum::<usize>() * size_of::<f32>()
+        self.arena * size_of::<f32>()
     }
 
     /// Number of things run, fused ones counted once.
@@ -228,6 +247,7 @@ impl Plan {
             .map(|step| match step {
                 Step::Node(id) => of(*id),
                 Step::Fused(fused) => of(fused.anchor),
+                Step::Inverted(inverted) => inverted.parts().map(|fused| of(fused.anchor)).sum(),
             })
             .sum()
     }

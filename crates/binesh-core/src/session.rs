@@ -1,31 +1,40 @@
 //! Runs a plan: values forwards, gradients backwards.
 
+mod arena;
 mod backward;
 mod packed;
+mod profile;
 #[cfg(test)]
 mod tests;
 mod training;
 
 use std::sync::Arc;
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd};
+use binesh_kernels::{Costs, Cx, Isa, Threads, Winograd, Work};
 
+use crate::Few;
 use crate::graph::NodeId;
-use crate::operator::ReluRule;
+use crate::operator::{Overlay, ReluRule};
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan, Step, wanted_weights};
+use crate::plan::{Plan, Step};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
-use packed::PackedWeights;
+use arena::{Arena, Values};
+use packed::{PackedWeights, Store};
+use profile::Recorder;
+pub use profile::{Profile, Timed};
 use training::TrainingState;
 
-/// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads.
+/// How to compute: instruction set, threads, and whether convolutions may take Winograd's algorithm. Cheap to clone; sessions that share one share its threads, and packed weights that are the same for them.
 #[derive(Clone)]
 pub struct Runtime {
     isa: Isa,
     threads: Arc<Threads>,
     winograd: Winograd,
+    packed: Arc<Store>,
+    costs: Costs,
+    profile: Option<Arc<Profile>>,
 }
 
 impl Runtime {
@@ -36,7 +45,14 @@ impl Runtime {
 
     /// This many threads and this instruction set.
     pub fn with_isa(threads: usize, isa: Isa) -> Runtime {
-        Runtime { isa, threads: Arc::new(Threads::new(threads)), winograd: Winograd::WhereFaster }
+        Runtime {
+            isa,
+            threads: Arc::new(Threads::new(threads)),
+            winograd: Winograd::WhereFaster,
+            packed: Arc::default(),
+            costs: Costs::DEFAULT,
+            profile: None,
+        }
     }
 
     /// The same, but every convolution is the direct sum: slower, and closer to what other engines compute.
@@ -47,6 +63,16 @@ impl Runtime {
     /// The same with another rule for where 3x3 convolutions are computed by Winograd's algorithm.
     pub fn with_winograd(self, winograd: Winograd) -> Runtime {
         Runtime { winograd, ..self }
+    }
+
+    /// The same on a machine of other costs.
+    pub fn with_costs(self, costs: Costs) -> Runtime {
+        Runtime { costs, ..self }
+    }
+
+    /// The same, and every step of its sessions is timed.
+    pub fn profiled(self, profile: Arc<Profile>) -> Runtime {
+        Runtime { profile: Some(profile), ..self }
     }
 
     /// The instruction set.
@@ -60,7 +86,12 @@ impl Runtime {
     }
 
     pub(crate) fn cx(&self) -> Cx<'_> {
-        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd }
+        Cx { isa: self.isa, threads: &self.threads, winograd: self.winograd, costs: &self.costs }
+    }
+
+    /// What some work takes, one after the other, that together moves this many bytes.
+    pub(crate) fn expected_seconds(&self, works: &[Work], bytes: u64) -> f64 {
+        self.costs.seconds(self.isa, self.threads(), works, bytes)
     }
 }
 
@@ -68,27 +99,30 @@ impl Runtime {
 pub struct Session {
     plan: Plan,
     runtime: Runtime,
-    slots: Vec<Vec<f32>>,
+    arena: Arena,
     packed: PackedWeights,
     grads: Vec<Option<Vec<f32>>>,
     spare: backward::Spare,
     training: TrainingState,
+    recorder: Recorder,
     has_run: bool,
 }
 
 impl Session {
     /// Allocates all forward memory.
     pub fn new(plan: Plan, runtime: Runtime) -> Session {
-        let slots = plan.slots.iter().map(|&len| vec![0.0; len]).collect();
+        let arena = Arena::new(plan.arena);
         let grads = vec![None; plan.shapes.len()];
+        let recorder = Recorder::new(&plan, &runtime);
         Session {
             plan,
             runtime,
-            slots,
+            arena,
             packed: PackedWeights::default(),
             grads,
             spare: backward::Spare::default(),
             training: TrainingState::default(),
+            recorder,
             has_run: false,
         }
     }
@@ -103,16 +137,19 @@ impl Session {
     pub fn run(&mut self, params: &Params, inputs: &[View<'_>]) -> Result<(), InputError> {
         self.check(params, inputs)?;
         for (&id, input) in self.plan.inputs.iter().zip(inputs) {
-            let slot = slot(&self.plan, id);
-            self.slots[slot][..input.data().len()].copy_from_slice(input.data());
+            self.arena.split(start(&self.plan, id), input.data().len()).0.copy_from_slice(input.data());
         }
-        for id in wanted_weights(&self.plan.graph, &self.plan.want) {
-            let slot = slot(&self.plan, id);
-            let value = params.get(id).expect("`check` saw a value for every weight");
-            self.slots[slot].copy_from_slice(value.data());
+        for &id in &self.plan.wanted_weights {
+            let value = params.get(id).expect("`check` saw a value for every weight").data();
+            self.arena.split(start(&self.plan, id), value.len()).0.copy_from_slice(value);
         }
+        let began = self.recorder.now();
+        self.packed.prepare(self.runtime.cx(), &self.runtime.packed, &self.plan, params);
+        self.recorder.packed(began);
         for at in 0..self.plan.steps.len() {
+            let began = self.recorder.now();
             self.step(params, at);
+            self.recorder.forward(at, began);
         }
         self.has_run = true;
         Ok(())
@@ -134,7 +171,7 @@ impl Session {
             "`{}` is not wanted by the plan",
             self.plan.graph.node(id).name
         );
-        value(&self.plan, &self.slots, id)
+        value(&self.plan, self.arena.values(), id)
     }
 
     /// Computes the gradients that the plan was made for, of `sum(seed * value)` over the seeds, each for a wanted
@@ -209,16 +246,23 @@ impl Session {
     fn step(&mut self, params: &Params, at: usize) {
         let step = &self.plan.steps[at];
         let output = step.output();
-        let (slot, shape) = (slot(&self.plan, output), self.plan.shape(output));
-        // The output's slot is never one that the step reads, so it can be taken out while the others are borrowed.
-        let mut buffer = std::mem::take(&mut self.slots[slot]);
-        let y = ViewMut::new(shape, &mut buffer[..shape.len()]);
+        let (place, shape) = (start(&self.plan, output), self.plan.shape(output));
+        let (y, values) = self.arena.split(place, shape.len());
+        let y = ViewMut::new(shape, y);
         match step {
             Step::Node(id) => {
                 let node = self.plan.graph.node(*id);
-                let inputs: Vec<View<'_>> =
-                    node.inputs.iter().map(|&i| operand(&self.plan, &self.slots, params, i)).collect();
                 let cx = self.runtime.cx();
+                let operands = |ids: &[NodeId]| -> Few<View<'_>> {
+                    ids.iter().map(|&id| operand(&self.plan, values, params, id)).collect()
+                };
+                if node.inputs.first().is_some_and(|input| self.plan.start_of[input.index()] == Some(place)) {
+                    if node.op.operator().overlay() == Overlay::InPlace {
+                        node.op.operator().forward_in_place(cx, &operands(&node.inputs[1..]), y);
+                    }
+                    return;
+                }
+                let inputs = operands(&node.inputs);
                 if self.plan.training.drops(*id) {
                     self.training.drop(cx, *id, inputs[0], y);
                 } else if self.plan.training.measures(*id) {
@@ -228,32 +272,37 @@ impl Session {
                 }
             }
             Step::Fused(fused) => {
-                let Fused { anchor, residual, .. } = fused;
-                let x = operand(&self.plan, &self.slots, params, self.plan.graph.node(*anchor).inputs[0]);
-                let residual = residual.map(|id| operand(&self.plan, &self.slots, params, id));
-                self.packed.forward(self.runtime.cx(), &self.plan, params, fused, x, residual, y);
+                let x = operand(&self.plan, values, params, fused.input(&self.plan.graph));
+                let residual = fused.residual.map(|id| operand(&self.plan, values, params, id));
+                self.packed.forward(self.runtime.cx(), &self.plan, fused, x, residual, y);
+            }
+            Step::Inverted(inverted) => {
+                let x = operand(&self.plan, values, params, inverted.expand.input(&self.plan.graph));
+                let residual = inverted.project.as_ref().and_then(|project| project.residual);
+                let residual = residual.map(|id| operand(&self.plan, values, params, id));
+                self.packed.forward_inverted(self.runtime.cx(), &self.plan, inverted, x, residual, y);
             }
         }
-        self.slots[slot] = buffer;
     }
 }
 
-fn slot(plan: &Plan, id: NodeId) -> usize {
-    plan.slot_of[id.index()].expect("the plan gives every value that is computed a slot")
+/// Where a value begins in the arena.
+fn start(plan: &Plan, id: NodeId) -> usize {
+    plan.start_of[id.index()].expect("the plan gives every value that is computed a place")
 }
 
 /// A computed value.
-fn value<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], id: NodeId) -> View<'a> {
+fn value<'a>(plan: &'a Plan, values: Values<'a>, id: NodeId) -> View<'a> {
     let shape: &Shape = plan.shape(id);
-    View::new(shape, &slots[slot(plan, id)][..shape.len()])
+    View::new(shape, values.get(start(plan, id), shape.len()))
 }
 
 /// A computed value, a weight or a constant.
-fn operand<'a>(plan: &'a Plan, slots: &'a [Vec<f32>], params: &'a Params, id: NodeId) -> View<'a> {
+fn operand<'a>(plan: &'a Plan, values: Values<'a>, params: &'a Params, id: NodeId) -> View<'a> {
     match &plan.graph.node(id).op {
         Op::Param(_) => params.get(id).expect("`run` checked that every weight has a value").view(),
         Op::Constant(constant) => constant.value.view(),
-        _ => value(plan, slots, id),
+        _ => value(plan, values, id),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd, layout};
+use binesh_kernels::{Costs, Cx, Isa, Threads, Winograd, layout};
 
 use crate::shape::{Shape, ShapeError};
 
@@ -68,7 +68,8 @@ impl Tensor {
     /// When `axes` is not an order of the axes.
     pub fn permuted(&self, axes: &[usize]) -> Tensor {
         let threads = Threads::new(1);
-        let cx = Cx { isa: Isa::detect(), threads: &threads, winograd: Winograd::Never };
+        let cx =
+            Cx { isa: Isa::detect(), threads: &threads, winograd: Winograd::Never, costs: &Costs::DEFAULT };
         let dims: Vec<usize> = axes.iter().map(|&axis| self.shape.dims()[axis]).collect();
         let mut data = vec![0.0; self.data.len()];
         layout::permute(cx, &self.data, self.shape.dims(), axes, &mut data);

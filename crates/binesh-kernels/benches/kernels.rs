@@ -6,14 +6,21 @@ use std::time::{Duration, Instant};
 use binesh_kernels::conv2d::{self, Conv2d};
 use binesh_kernels::depthwise::{self, Depthwise};
 use binesh_kernels::pool::{self, Pool};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write, activation, matmul};
+use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Winograd, Write, activation, matmul};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let count = std::env::var("BINESH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let threads = Threads::new(count);
-    let bench =
-        Bench { filter, cx: Cx { isa: Isa::detect(), threads: &threads, winograd: Winograd::WhereFaster } };
+    let bench = Bench {
+        filter,
+        cx: Cx {
+            isa: Isa::detect(),
+            threads: &threads,
+            winograd: Winograd::WhereFaster,
+            costs: &Costs::DEFAULT,
+        },
+    };
     println!("{} on {count} threads", bench.cx.isa);
     for (n, hw, cin, cout) in
         [(1, 56, 64, 64), (1, 28, 128, 128), (1, 14, 256, 256), (1, 7, 512, 512), (8, 14, 256, 256)]

@@ -7,12 +7,13 @@ use std::io::BufRead;
 use std::time::{Duration, Instant};
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write};
+use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Winograd, Write};
 
 fn main() {
     let count = std::env::var("BINESH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     let threads = Threads::new(count);
-    let cx = Cx { isa: Isa::detect(), threads: &threads, winograd: Winograd::WhereFaster };
+    let cx =
+        Cx { isa: Isa::detect(), threads: &threads, winograd: Winograd::WhereFaster, costs: &Costs::DEFAULT };
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("standard input");
         let words: Vec<_> = line.split_whitespace().collect();

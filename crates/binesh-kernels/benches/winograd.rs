@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Activation, Cx, Epilogue, Isa, Threads, Winograd, Write};
+use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Winograd, Write};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
@@ -40,7 +40,7 @@ fn main() {
         let (stride, dilation, pad) = ([1; 2], [1; 2], [1; 2]);
         let (h, w, ho, wo) = (hw, hw, hw, hw);
         let g = Conv2d { n, h, w, cin, ho, wo, cout, kh: 3, kw: 3, stride, dilation, pad, groups: 1 };
-        let cx = |winograd| Cx { isa: Isa::detect(), threads: &threads, winograd };
+        let cx = |winograd| Cx { isa: Isa::detect(), threads: &threads, winograd, costs: &Costs::DEFAULT };
         if name.contains(&filter) {
             forward(&name, &g, cx);
             d_input(&format!("  d_input {name}"), &g, cx);

@@ -87,6 +87,30 @@ pub fn forward(
     }
 }
 
+/// `y = op(y, b)`.
+///
+/// # Shapes
+/// `b_shape` broadcasts to `y_shape`.
+pub fn forward_in_place(
+    cx: Cx<'_>,
+    op: BinaryOp,
+    b: &[f32],
+    b_shape: &[usize],
+    y: &mut [f32],
+    y_shape: &[usize],
+) {
+    let loops = checked_loops([y.len(), b.len(), y.len()], y_shape, b_shape, y_shape);
+    match op {
+        BinaryOp::Add => loops.map_in_place(cx, b, y, |a, b| a + b),
+        BinaryOp::Subtract => loops.map_in_place(cx, b, y, |a, b| a - b),
+        BinaryOp::Multiply => loops.map_in_place(cx, b, y, |a, b| a * b),
+        BinaryOp::Divide => loops.map_in_place(cx, b, y, |a, b| a / b),
+        BinaryOp::Maximum => loops.map_in_place(cx, b, y, maximum),
+        BinaryOp::Minimum => loops.map_in_place(cx, b, y, minimum),
+        BinaryOp::Power => loops.map_in_place(cx, b, y, f32::powf),
+    }
+}
+
 /// Adds the gradients with respect to `a` and `b` to `da` and `db`, summed over repeated axes.
 ///
 /// # Shapes

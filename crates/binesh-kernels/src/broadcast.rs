@@ -2,17 +2,17 @@
 
 use std::ops::Range;
 
-use crate::Cx;
 use crate::reduce::sum_lanes;
 use crate::threads::GRAIN;
+use crate::{Cx, PerAxis};
 
 /// The loops of a broadcast: neighbouring axes that both operands walk alike are merged, so equal shapes become
 /// one axis, and `[N, H, W, C]` with `[C]` becomes `[N*H*W, C]`.
 #[derive(Debug)]
 pub(crate) struct Loops {
-    dims: Vec<usize>,
+    dims: PerAxis<usize>,
     /// Steps of each operand along each axis, in values; 0 where it is repeated.
-    steps: [Vec<usize>; 2],
+    steps: [PerAxis<usize>; 2],
 }
 
 impl Loops {
@@ -22,7 +22,7 @@ impl Loops {
         assert!(a.len() <= rank && b.len() <= rank, "operand of higher rank than the result");
         let [mut next_a, mut next_b] = [1, 1];
         // Innermost first; turned around at the end.
-        let mut axes: Vec<(usize, usize, usize)> = Vec::new();
+        let mut axes: PerAxis<(usize, usize, usize)> = PerAxis::new();
         for i in 0..rank {
             let dim = y[rank - 1 - i];
             let step = |shape: &[usize], next: &mut usize| {
@@ -83,11 +83,48 @@ impl Loops {
         y: &mut [f32],
         f: impl Fn(f32, f32) -> f32 + Sync,
     ) {
-        let inner = self.inner();
-        let chunk = if inner >= GRAIN { GRAIN } else { GRAIN / inner.max(1) * inner.max(1) };
+        let chunk = self.chunk();
         cx.threads.run_chunks(y, chunk, |i, y| {
             cx.isa.vectorize(|| self.map_chunk(i * chunk, a, b, y, &f));
         });
+    }
+
+    /// `y = f(y, b)`, where `a` has the shape of `y`.
+    pub(crate) fn map_in_place(
+        &self,
+        cx: Cx<'_>,
+        b: &[f32],
+        y: &mut [f32],
+        f: impl Fn(f32, f32) -> f32 + Sync,
+    ) {
+        let chunk = self.chunk();
+        cx.threads.run_chunks(y, chunk, |i, y| {
+            cx.isa.vectorize(|| self.map_chunk_in_place(i * chunk, b, y, &f));
+        });
+    }
+
+    /// Values in a task: whole rows, or parts of one.
+    fn chunk(&self) -> usize {
+        let inner = self.inner();
+        if inner >= GRAIN { GRAIN } else { GRAIN / inner.max(1) * inner.max(1) }
+    }
+
+    #[inline(always)]
+    fn map_chunk_in_place(&self, mut at: usize, b: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+        let inner = self.inner();
+        let mut rest = y;
+        while !rest.is_empty() {
+            let column = at % inner;
+            let (y, after) = rest.split_at_mut((inner - column).min(rest.len()));
+            let ([_, offset], [_, step]) = (self.offsets(at / inner), self.inner_steps());
+            let b = &b[offset + column * step..];
+            match step {
+                0 => y.iter_mut().for_each(|y| *y = f(*y, b[0])),
+                _ => y.iter_mut().zip(b).for_each(|(y, &b)| *y = f(*y, b)),
+            }
+            at += y.len();
+            rest = after;
+        }
     }
 
     #[inline(always)]

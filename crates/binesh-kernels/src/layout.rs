@@ -1,14 +1,9 @@
 //! Moving values without computing: transposing, padding, cropping, slicing, and copying blocks.
 
+use crate::copy::copy;
 use crate::threads::GRAIN;
 use crate::window::product;
-use crate::{Cx, Write};
-
-/// `y = x`.
-pub fn copy(cx: Cx<'_>, x: &[f32], y: &mut [f32]) {
-    assert_eq!(x.len(), y.len(), "x and y differ in length");
-    cx.threads.run_chunks(y, GRAIN, |i, y| y.copy_from_slice(&x[i * GRAIN..][..y.len()]));
-}
+use crate::{Cx, PerAxis, Write};
 
 /// `y = x` with its axes reordered: axis `i` of `y` is axis `perm[i]` of `x`. The gradient is the permutation by
 /// the inverse.
@@ -17,14 +12,14 @@ pub fn copy(cx: Cx<'_>, x: &[f32], y: &mut [f32]) {
 /// `x: shape`, `y: shape[perm[0]], shape[perm[1]], ...`
 pub fn permute(cx: Cx<'_>, x: &[f32], shape: &[usize], perm: &[usize], y: &mut [f32]) {
     let rank = shape.len();
-    let mut seen = vec![false; rank];
+    let mut seen = PerAxis::from_elem(false, rank);
     assert_eq!(perm.len(), rank, "one axis number per axis");
     for &axis in perm {
         assert!(!std::mem::replace(&mut seen[axis], true), "axis {axis} appears twice");
     }
     let steps = row_major_steps(shape);
-    let dims: Vec<_> = perm.iter().map(|&axis| shape[axis]).collect();
-    let steps: Vec<_> = perm.iter().map(|&axis| steps[axis] as isize).collect();
+    let dims: PerAxis<_> = perm.iter().map(|&axis| shape[axis]).collect();
+    let steps: PerAxis<_> = perm.iter().map(|&axis| steps[axis] as isize).collect();
     assert_eq!(x.len(), shape.iter().product(), "x length");
     assert_eq!(y.len(), x.len(), "y length");
     gather(cx, x, 0, &dims, &steps, y);
@@ -72,7 +67,7 @@ fn slice_steps(
     step: &[isize],
     y_len: usize,
     y_shape: &[usize],
-) -> (usize, Vec<isize>) {
+) -> (usize, PerAxis<isize>) {
     let rank = shape.len();
     assert!(
         begin.len() == rank && step.len() == rank && y_shape.len() == rank,
@@ -119,8 +114,8 @@ fn offset(mut i: usize, start: usize, dims: &[usize], steps: &[isize]) -> usize 
     at as usize
 }
 
-fn row_major_steps(shape: &[usize]) -> Vec<usize> {
-    let mut steps = vec![1; shape.len()];
+fn row_major_steps(shape: &[usize]) -> PerAxis<usize> {
+    let mut steps = PerAxis::from_elem(1, shape.len());
     for axis in (1..shape.len()).rev() {
         steps[axis - 1] = steps[axis] * shape[axis];
     }
@@ -177,7 +172,7 @@ pub fn pad2d(cx: Cx<'_>, geom: &Border, value: f32, x: &[f32], y: &mut [f32]) {
         y.fill(value);
         if (g.rows[0]..g.rows[0] + g.h).contains(&oy) {
             let x = &x[(n * g.h + oy - g.rows[0]) * row_len..][..row_len];
-            y[g.columns[0] * g.c..][..row_len].copy_from_slice(x);
+            copy(cx.isa, x, &mut y[g.columns[0] * g.c..][..row_len]);
         }
     });
 }
@@ -194,6 +189,12 @@ pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32], wri
     });
 }
 
+/// `y = x`, any length.
+pub fn copy_all(cx: Cx<'_>, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    cx.threads.run_chunks(y, GRAIN, |i, y| copy(cx.isa, &x[i * GRAIN..][..y.len()], y));
+}
+
 /// The inner part of the outer map.
 ///
 /// # Shapes
@@ -201,7 +202,7 @@ pub fn pad2d_backward(cx: Cx<'_>, geom: &Border, dy: &[f32], dx: &mut [f32], wri
 pub fn crop2d(cx: Cx<'_>, geom: &Border, x: &[f32], y: &mut [f32]) {
     geom.check(y.len(), x.len());
     let row_len = (geom.w * geom.c).max(1);
-    cx.threads.run_chunks(y, row_len, |row, y| y.copy_from_slice(&x[geom.start(row)..][..row_len]));
+    cx.threads.run_chunks(y, row_len, |row, y| copy(cx.isa, &x[geom.start(row)..][..row_len], y));
 }
 
 /// `dx += dy` inside the border: the gradient of [`crop2d`].
@@ -247,7 +248,7 @@ impl Rows {
 /// See [`Rows`].
 #[allow(clippy::too_many_arguments)]
 pub fn copy_rows(cx: Cx<'_>, rows: usize, len: usize, x: &[f32], from: Rows, y: &mut [f32], to: Rows) {
-    each_row(cx, rows, len, x, from, y, to, |x, y| y.copy_from_slice(x));
+    each_row(cx, rows, len, x, from, y, to, |x, y| copy(cx.isa, x, y));
 }
 
 /// Adds the rows instead of copying them: the gradient of [`copy_rows`] with the sides exchanged, where it is to be added.

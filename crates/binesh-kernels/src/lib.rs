@@ -16,7 +16,10 @@ pub mod activation;
 pub mod binary;
 mod broadcast;
 pub mod conv2d;
+mod copy;
+mod costs;
 pub mod depthwise;
+pub mod inverted;
 mod isa;
 pub mod layout;
 pub mod matmul;
@@ -34,8 +37,13 @@ mod tile;
 mod window;
 
 pub use activation::Activation;
+pub use costs::{Algorithm, Costs, Work};
 pub use isa::{Isa, ParseIsaError};
+pub use scratch::with_scratch;
 pub use threads::Threads;
+
+/// One value for each axis: on the stack for ranks that networks have.
+type PerAxis<T> = smallvec::SmallVec<[T; 8]>;
 
 /// What every kernel needs besides its data: the instruction set to use and the threads to run on.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +54,8 @@ pub struct Cx<'a> {
     pub threads: &'a Threads,
     /// Which convolutions take fewer multiplications for a few bits.
     pub winograd: Winograd,
+    /// By what algorithms are chosen.
+    pub costs: &'a Costs,
 }
 
 /// Where 3x3 convolutions of stride 1 are computed by Winograd's algorithm F(4x4, 3x3), which needs a quarter of the

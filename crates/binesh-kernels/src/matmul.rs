@@ -5,7 +5,7 @@ use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Store};
 use crate::window::product;
-use crate::{Cx, Epilogue, Write};
+use crate::{Algorithm, Cx, Epilogue, Work, Write};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
 #[derive(Clone, Debug)]
@@ -18,6 +18,12 @@ impl PackedMatrix {
     pub fn bytes(&self) -> usize {
         self.panels.bytes()
     }
+}
+
+/// What the product takes, and each of its gradients.
+pub fn work(m: usize, k: usize, n: usize) -> Work {
+    let products = m as u64 * k as u64 * n as u64;
+    Work { algorithm: Algorithm::Matrix, products, weight_bytes: Panels::bytes_of([1, 1, k, n]) }
 }
 
 /// Packs `b` for [`forward`]; `scale` multiplies its columns.

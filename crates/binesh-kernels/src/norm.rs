@@ -13,13 +13,48 @@ pub fn scale_shift(cx: Cx<'_>, c: usize, x: &[f32], scale: &[f32], shift: &[f32]
     assert_eq!(x.len(), y.len(), "x and y differ in length");
     check_rows(c, x.len());
     assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
-    let chunk = rows_chunk(c);
+    // The few channels of a picture would leave most of each vector empty: several pixels make a row.
+    let mut rows = [[0.0; FEW * TOGETHER]; 2];
+    if c < FEW {
+        for (row, values) in rows.iter_mut().zip([scale, shift]) {
+            row.chunks_exact_mut(c).for_each(|row| row.copy_from_slice(values));
+        }
+        let [scale, shift] = rows.each_ref().map(|row| &row[..c * TOGETHER]);
+        scale_shift_rows(cx, x, scale, shift, y);
+    } else {
+        scale_shift_rows(cx, x, scale, shift, y);
+    }
+}
+
+/// Fewer channels than this are taken for [`TOGETHER`] pixels at a time.
+const FEW: usize = 16;
+const TOGETHER: usize = 8;
+
+/// The last row may be shorter.
+fn scale_shift_rows(cx: Cx<'_>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    let chunk = rows_chunk(scale.len());
     cx.threads.run_chunks(y, chunk, |i, y| {
         cx.isa.vectorize(|| {
-            for (y, x) in y.chunks_exact_mut(c).zip(x[i * chunk..].chunks_exact(c)) {
+            for (y, x) in y.chunks_mut(scale.len()).zip(x[i * chunk..].chunks(scale.len())) {
                 for (((y, x), scale), shift) in y.iter_mut().zip(x).zip(scale).zip(shift) {
                     *y = x * scale + shift;
                 }
+            }
+        });
+    });
+}
+
+/// `y = y * scale + shift`, as [`scale_shift`].
+///
+/// # Shapes
+/// `y: [rows, C]`; `scale`, `shift: [C]`
+pub fn scale_shift_in_place(cx: Cx<'_>, c: usize, scale: &[f32], shift: &[f32], y: &mut [f32]) {
+    check_rows(c, y.len());
+    assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
+    cx.threads.run_chunks(y, rows_chunk(c), |_, y| {
+        cx.isa.vectorize(|| {
+            for y in y.chunks_exact_mut(c) {
+                y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);
             }
         });
     });

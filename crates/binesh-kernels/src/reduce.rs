@@ -109,31 +109,36 @@ pub fn backward(cx: Cx<'_>, dy: &[f32], shape: &[usize], reduced: &[bool], scale
 }
 
 /// A reduction seen as rows of the innermost run of axes that are all reduced or all kept.
-struct Axes {
-    /// Axes before that run, with whether each is reduced.
-    outer: Vec<(usize, bool)>,
+struct Axes<'a> {
+    /// Axes before that run, and whether each is reduced.
+    outer: &'a [usize],
+    reduced: &'a [bool],
     inner: usize,
     inner_reduced: bool,
 }
 
-impl Axes {
-    fn new(shape: &[usize], reduced: &[bool], x_len: usize, y_len: usize) -> Self {
+impl<'a> Axes<'a> {
+    fn new(shape: &'a [usize], reduced: &'a [bool], x_len: usize, y_len: usize) -> Self {
         assert_eq!(shape.len(), reduced.len(), "one flag per axis");
         assert_eq!(x_len, shape.iter().product(), "x length");
         let kept = shape.iter().zip(reduced).filter(|(_, r)| !**r).map(|(d, _)| d).product::<usize>();
         assert_eq!(y_len, kept, "y length");
         let inner_reduced = reduced.last().copied().unwrap_or(false);
         let split = reduced.iter().rposition(|&r| r != inner_reduced).map_or(0, |i| i + 1);
-        let outer = shape[..split].iter().copied().zip(reduced[..split].iter().copied()).collect();
-        Self { outer, inner: shape[split..].iter().product(), inner_reduced }
+        let inner = shape[split..].iter().product();
+        Self { outer: &shape[..split], reduced: &reduced[..split], inner, inner_reduced }
+    }
+
+    fn outer(&self) -> impl DoubleEndedIterator<Item = (usize, bool)> + '_ {
+        self.outer.iter().copied().zip(self.reduced.iter().copied())
     }
 
     /// The rows added into kept index `kept`, in order.
     fn rows_of(&self, kept: usize) -> impl Iterator<Item = usize> + '_ {
-        let count: usize = self.outer.iter().filter(|(_, r)| *r).map(|(d, _)| d).product();
+        let count: usize = self.outer().filter(|(_, reduced)| *reduced).map(|(dim, _)| dim).product();
         (0..count).map(move |sum| {
             let (mut kept, mut sum, mut row, mut stride) = (kept, sum, 0, 1);
-            for &(dim, reduced) in self.outer.iter().rev() {
+            for (dim, reduced) in self.outer().rev() {
                 let index = if reduced { &mut sum } else { &mut kept };
                 row += *index % dim * stride;
                 *index /= dim;
@@ -146,7 +151,7 @@ impl Axes {
     /// The kept index of row `row`.
     fn kept_of(&self, mut row: usize) -> usize {
         let (mut kept, mut stride) = (0, 1);
-        for &(dim, reduced) in self.outer.iter().rev() {
+        for (dim, reduced) in self.outer().rev() {
             if !reduced {
                 kept += row % dim * stride;
                 stride *= dim;

@@ -1,6 +1,7 @@
 //! Resizing of maps with half-pixel centres, as `tf.image.resize` without antialiasing and Keras `UpSampling2D`.
 
 use crate::Cx;
+use crate::scratch::{lines, with_lines};
 use crate::window::product;
 
 /// Sizes of a resize.
@@ -20,7 +21,7 @@ pub struct Resize {
 
 /// One output coordinate: two source indices and the weight of the second.
 #[derive(Clone, Copy)]
-struct Tap {
+pub(crate) struct Tap {
     low: usize,
     high: usize,
     weight: f32,
@@ -33,28 +34,32 @@ impl Resize {
         assert!(y == 0 || x > 0, "nothing to resize from");
     }
 
-    fn taps(&self, axis: fn(usize, usize) -> Vec<Tap>) -> [Vec<Tap>; 2] {
-        [axis(self.h, self.ho), axis(self.w, self.wo)]
+    /// Calls `f` with the taps of rows and columns; `tap(input, output, o)` is that of coordinate `o`.
+    fn with_taps(&self, tap: fn(usize, usize, usize) -> Tap, f: impl FnOnce([&[Tap]; 2])) {
+        with_lines(lines::<Tap>(self.ho) + lines::<Tap>(self.wo), |mut scratch| {
+            f([(self.h, self.ho), (self.w, self.wo)].map(|(input, output)| {
+                let taps = scratch.take::<Tap>(output);
+                taps.iter_mut().enumerate().for_each(|(o, to)| *to = tap(input, output, o));
+                &*taps
+            }));
+        });
     }
 }
 
 /// `floor((o + 1/2) * input / output)`; repetition for whole factors.
-fn nearest_taps(input: usize, output: usize) -> Vec<Tap> {
+fn nearest_tap(input: usize, output: usize, o: usize) -> Tap {
     let scale = input as f32 / output as f32;
-    let index = |o: usize| (((o as f32 + 0.5) * scale) as usize).min(input - 1);
-    (0..output).map(|o| Tap { low: index(o), high: index(o), weight: 0.0 }).collect()
+    let index = (((o as f32 + 0.5) * scale) as usize).min(input - 1);
+    Tap { low: index, high: index, weight: 0.0 }
 }
 
 /// Between the two inputs next to `(o + 1/2) * input / output - 1/2`; the border is repeated.
-fn bilinear_taps(input: usize, output: usize) -> Vec<Tap> {
+fn bilinear_tap(input: usize, output: usize, o: usize) -> Tap {
     let scale = input as f32 / output as f32;
-    let tap = |o: usize| {
-        let at = (o as f32 + 0.5) * scale - 0.5;
-        let low = at.floor();
-        let clamp = |i: f32| (i.max(0.0) as usize).min(input - 1);
-        Tap { low: clamp(low), high: clamp(at.ceil()), weight: at - low }
-    };
-    (0..output).map(tap).collect()
+    let at = (o as f32 + 0.5) * scale - 0.5;
+    let low = at.floor();
+    let clamp = |i: f32| (i.max(0.0) as usize).min(input - 1);
+    Tap { low: clamp(low), high: clamp(at.ceil()), weight: at - low }
 }
 
 /// Nearest neighbour.
@@ -67,12 +72,13 @@ pub fn nearest_forward(cx: Cx<'_>, geom: &Resize, x: &[f32], y: &mut [f32]) {
         return;
     }
     let g = *geom;
-    let [rows, columns] = g.taps(nearest_taps);
-    cx.threads.run_chunks(y, g.wo * g.c, |row, y| {
-        let x = &x[(row / g.ho * g.h + rows[row % g.ho].low) * g.w * g.c..][..g.w * g.c];
-        for (y, tap) in y.chunks_exact_mut(g.c).zip(&columns) {
-            y.copy_from_slice(&x[tap.low * g.c..][..g.c]);
-        }
+    g.with_taps(nearest_tap, |[rows, columns]| {
+        cx.threads.run_chunks(y, g.wo * g.c, |row, y| {
+            let x = &x[(row / g.ho * g.h + rows[row % g.ho].low) * g.w * g.c..][..g.w * g.c];
+            for (y, tap) in y.chunks_exact_mut(g.c).zip(columns) {
+                y.copy_from_slice(&x[tap.low * g.c..][..g.c]);
+            }
+        });
     });
 }
 
@@ -82,7 +88,7 @@ pub fn nearest_forward(cx: Cx<'_>, geom: &Resize, x: &[f32], y: &mut [f32]) {
 /// `dy: [N, Ho, Wo, C]`, `dx: [N, H, W, C]`
 pub fn nearest_backward(cx: Cx<'_>, geom: &Resize, dy: &[f32], dx: &mut [f32]) {
     geom.check(dx.len(), dy.len());
-    scatter(cx, geom, geom.taps(nearest_taps), dy, dx);
+    geom.with_taps(nearest_tap, |taps| scatter(cx, geom, taps, dy, dx));
 }
 
 /// Bilinear interpolation.
@@ -95,19 +101,20 @@ pub fn bilinear_forward(cx: Cx<'_>, geom: &Resize, x: &[f32], y: &mut [f32]) {
         return;
     }
     let g = *geom;
-    let [rows, columns] = g.taps(bilinear_taps);
-    cx.threads.run_chunks(y, g.wo * g.c, |row, y| {
-        let tap = rows[row % g.ho];
-        let line = |i: usize| &x[(row / g.ho * g.h + i) * g.w * g.c..][..g.w * g.c];
-        let (top, bottom, v) = (line(tap.low), line(tap.high), tap.weight);
-        for (y, tap) in y.chunks_exact_mut(g.c).zip(&columns) {
-            let (left, right, u) = (tap.low * g.c, tap.high * g.c, tap.weight);
-            for (c, y) in y.iter_mut().enumerate() {
-                let t = top[left + c] + (top[right + c] - top[left + c]) * u;
-                let b = bottom[left + c] + (bottom[right + c] - bottom[left + c]) * u;
-                *y = t + (b - t) * v;
+    g.with_taps(bilinear_tap, |[rows, columns]| {
+        cx.threads.run_chunks(y, g.wo * g.c, |row, y| {
+            let tap = rows[row % g.ho];
+            let line = |i: usize| &x[(row / g.ho * g.h + i) * g.w * g.c..][..g.w * g.c];
+            let (top, bottom, v) = (line(tap.low), line(tap.high), tap.weight);
+            for (y, tap) in y.chunks_exact_mut(g.c).zip(columns) {
+                let (left, right, u) = (tap.low * g.c, tap.high * g.c, tap.weight);
+                for (c, y) in y.iter_mut().enumerate() {
+                    let t = top[left + c] + (top[right + c] - top[left + c]) * u;
+                    let b = bottom[left + c] + (bottom[right + c] - bottom[left + c]) * u;
+                    *y = t + (b - t) * v;
+                }
             }
-        }
+        });
     });
 }
 
@@ -117,15 +124,15 @@ pub fn bilinear_forward(cx: Cx<'_>, geom: &Resize, x: &[f32], y: &mut [f32]) {
 /// `dy: [N, Ho, Wo, C]`, `dx: [N, H, W, C]`
 pub fn bilinear_backward(cx: Cx<'_>, geom: &Resize, dy: &[f32], dx: &mut [f32]) {
     geom.check(dx.len(), dy.len());
-    scatter(cx, geom, geom.taps(bilinear_taps), dy, dx);
+    geom.with_taps(bilinear_tap, |taps| scatter(cx, geom, taps, dy, dx));
 }
 
-fn scatter(cx: Cx<'_>, geom: &Resize, [rows, columns]: [Vec<Tap>; 2], dy: &[f32], dx: &mut [f32]) {
+fn scatter(cx: Cx<'_>, geom: &Resize, [rows, columns]: [&[Tap]; 2], dy: &[f32], dx: &mut [f32]) {
     let g = *geom;
     cx.threads.run_chunks(dx, (g.h * g.w * g.c).max(1), |n, dx| {
         let dy = &dy[n * g.ho * g.wo * g.c..][..g.ho * g.wo * g.c];
-        for (dy, row) in dy.chunks_exact(g.wo * g.c).zip(&rows) {
-            for (dy, column) in dy.chunks_exact(g.c).zip(&columns) {
+        for (dy, row) in dy.chunks_exact(g.wo * g.c).zip(rows) {
+            for (dy, column) in dy.chunks_exact(g.c).zip(columns) {
                 for (iy, v) in [(row.low, 1.0 - row.weight), (row.high, row.weight)] {
                     for (ix, u) in [(column.low, 1.0 - column.weight), (column.high, column.weight)] {
                         if u * v != 0.0 {

@@ -1,30 +1,26 @@
-//! The threads of one session. The only file that knows which pool they come from.
+//! The threads of one runtime.
+
+mod pool;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pool::Pool;
 
 /// A fixed number of threads that share the tasks of one call at a time.
 pub struct Threads {
-    count: usize,
     /// `None` for one thread: everything runs on the caller's.
-    pool: Option<rayon::ThreadPool>,
+    pool: Option<Pool>,
+    count: usize,
 }
 
 impl Threads {
-    /// `count` threads (at least one). One thread means the caller's own; nothing is spawned.
+    /// `count` threads (at least one), of which the caller's is one.
     ///
     /// # Panics
     /// If the operating system refuses to start a thread.
     pub fn new(count: usize) -> Self {
         let count = count.max(1);
-        let pool = (count > 1).then(|| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(count)
-                .thread_name(|i| format!("binesh-{i}"))
-                .build()
-                .expect("start threads")
-        });
-        Self { count, pool }
+        Self { pool: (count > 1).then(|| Pool::new(count - 1)), count }
     }
 
     /// Number of threads.
@@ -33,21 +29,11 @@ impl Threads {
     }
 
     /// Runs `task(0)` to `task(n_tasks - 1)`, each once, in any order. Threads take the next number from a
-    /// shared counter, so uneven tasks and busy cores balance out.
+    /// shared counter, so uneven tasks and busy cores balance out. While the threads work for one caller, others do
+    /// their tasks alone, on their own threads.
     pub fn run(&self, n_tasks: usize, task: impl Fn(usize) + Sync) {
         match &self.pool {
-            Some(pool) if n_tasks > 1 => {
-                let next = AtomicUsize::new(0);
-                pool.broadcast(|_| {
-                    loop {
-                        let i = next.fetch_add(1, Ordering::Relaxed);
-                        if i >= n_tasks {
-                            break;
-                        }
-                        task(i);
-                    }
-                });
-            }
+            Some(pool) if n_tasks > 1 => pool.run(n_tasks, &task),
             _ => (0..n_tasks).for_each(task),
         }
     }

@@ -3,6 +3,8 @@
 //! A report is plain data about a network; nothing here runs one or reads a file.
 
 mod boxed;
+mod columns;
+pub mod profile;
 pub mod rates;
 pub mod run;
 pub mod summary;

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use binesh::core::{Grads, NodeId, ReluRule, Session, Shape, Tensor, View};
+use binesh::report::profile::Times;
 use binesh::{Head, Model};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::{Common, WeightsArgs, count};
 use crate::cmd::Outcome;
@@ -88,6 +90,8 @@ struct Report {
     load_ms: f64,
     plan_ms: f64,
     peak_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -108,6 +112,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     job.once()?;
     let first = began.elapsed();
     job.repeat(WARM_UP.min(Duration::from_secs_f64(args.seconds)), WARM_UP_RUNS - 1)?;
+    if let Some(profile) = common.profile() {
+        profile.clear();
+    }
     let mut times = job.repeat(Duration::from_secs_f64(args.seconds), RUNS)?;
 
     times.sort();
@@ -136,6 +143,7 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         load_ms: ms(load),
         plan_ms: (ms(job.planning + first) - 1e3 * median).max(0.0),
         peak_bytes: memory::peak_bytes(),
+        profile: common.profile().map(|profile| Times::of(profile).json()),
     };
     if common.json {
         output::print_json(&report)?;

@@ -131,6 +131,44 @@ fn text() {
     assert!(text.contains(": forwards and gradient of the input, ") && !text.contains("GFLOP"), "{text}");
 }
 
+/// Its steps are those of the plan: their multiply-adds are those of all runs, and each ran in each.
+#[test]
+fn profiles() {
+    let sandbox = Sandbox::new();
+    let report = sandbox.json("bench seq.h5 --batch 3 --seconds 0 --gradient --profile");
+    let steps = report["profile"]["steps"].as_array().unwrap();
+    let sum = |backward: bool, key: &str| -> f64 {
+        steps.iter().filter(|step| step["backward"] == backward).map(|step| number(step, key)).sum()
+    };
+    let runs = number(&report, "runs");
+    assert_eq!(sum(false, "macs"), runs * number(&report, "macs"));
+    assert_same("share forwards", sum(false, "share"), 1.0);
+    assert_same("share backwards", sum(true, "share"), 1.0);
+    for step in steps {
+        assert_eq!(number(step, "runs"), runs, "{step}");
+        assert_same("mean_ms", number(step, "mean_ms"), number(step, "total_ms") / runs);
+        let ratio = number(step, "expected_ms") / number(step, "total_ms");
+        assert_same("roofline_share", number(step, "roofline_share"), ratio);
+    }
+    let together = sum(false, "total_ms") + sum(true, "total_ms");
+    assert!(together <= runs * number(&report, "mean_ms"), "steps take {together} ms: {report}");
+}
+
+/// Talk after the verb's own output, whatever the verb.
+#[test]
+fn profiles_of_other_verbs() {
+    let sandbox = Sandbox::new();
+    let plain = sandbox.run("predict -m seq.h5 pix.png");
+    let ran = sandbox.run("predict -m seq.h5 pix.png --profile");
+    assert_eq!(ran.stdout, plain.stdout);
+    for mark in ["Forwards\nstep ", "GFLOP/s", "roofline", "direct 3x3", "\nall ", "\nweights packed in "] {
+        assert!(ran.stderr.contains(mark), "no `{mark}`: {ran}");
+    }
+    assert!(!ran.stderr.contains("Backwards"), "{ran}");
+    let nothing = sandbox.run("summary seq.h5 --profile");
+    assert!(nothing.stderr.contains("no network was run"), "{nothing}");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_it() {

@@ -70,7 +70,7 @@ fn every_verb_prints_what_is_documented() {
                 vec!["evaluate seq.h5 photos --labels names.txt"]
             }
             "extract" => vec!["extract -m seq.h5 photos nope.png --out f.npz"],
-            "bench" => vec!["bench fun.h5 --seconds 0 --gradient"],
+            "bench" => vec!["bench fun.h5 --seconds 0 --gradient --profile"],
             "completions" => vec!["completions zsh"],
             other => panic!("no line for `{other}`"),
         }

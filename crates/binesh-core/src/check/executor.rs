@@ -7,12 +7,12 @@ use crate::params::Params;
 use crate::plan::differentiable;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View, ViewMut};
-use crate::{Cx, Isa, Threads, Winograd};
+use crate::{Costs, Cx, Isa, Threads, Winograd};
 
 /// The value of every node.
 pub(crate) fn forward(graph: &Graph, params: &Params, inputs: &[(NodeId, Tensor)]) -> Vec<Tensor> {
     let threads = Threads::new(1);
-    let cx = Cx { isa: Isa::scalar(), threads: &threads, winograd: Winograd::Never };
+    let cx = Cx { isa: Isa::scalar(), threads: &threads, winograd: Winograd::Never, costs: &Costs::DEFAULT };
     let mut values: Vec<Tensor> = Vec::new();
     for id in graph.ids() {
         let node = graph.node(id);
@@ -38,7 +38,7 @@ pub(crate) fn forward(graph: &Graph, params: &Params, inputs: &[(NodeId, Tensor)
 /// The gradient of `sum(seed * value)` with respect to every node.
 pub(crate) fn backward(graph: &Graph, values: &[Tensor], seeds: &[(NodeId, Tensor)]) -> Vec<Tensor> {
     let threads = Threads::new(1);
-    let cx = Cx { isa: Isa::scalar(), threads: &threads, winograd: Winograd::Never };
+    let cx = Cx { isa: Isa::scalar(), threads: &threads, winograd: Winograd::Never, costs: &Costs::DEFAULT };
     let mut grads: Vec<Tensor> = values.iter().map(|v| Tensor::zeros(v.shape().clone())).collect();
     for (id, seed) in seeds {
         add(&mut grads[id.index()], seed.data());

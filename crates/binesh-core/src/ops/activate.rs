@@ -3,7 +3,7 @@
 
 use binesh_kernels::{Activation, Cx, activation};
 
-use crate::operator::{At, Keeps, Operator, ReluRule};
+use crate::operator::{At, Keeps, Operator, Overlay, ReluRule};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -58,6 +58,14 @@ impl Operator for Activate {
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
         activation::forward(cx, self.function, inputs[0].data(), output.into_data());
+    }
+
+    fn overlay(&self) -> Overlay {
+        Overlay::InPlace
+    }
+
+    fn forward_in_place(&self, cx: Cx<'_>, _others: &[View<'_>], y: ViewMut<'_>) {
+        activation::forward_in_place(cx, self.function, y.into_data());
     }
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

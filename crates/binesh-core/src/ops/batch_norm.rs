@@ -1,9 +1,9 @@
 //! Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167). Keras `BatchNormalization`, ONNX
 //! `BatchNormalization`; with its moving statistics, or as [`crate::Training`] says with those of the batch.
 
-use binesh_kernels::{Cx, norm};
+use binesh_kernels::{Cx, norm, with_scratch};
 
-use crate::operator::{At, Keeps, Operator};
+use crate::operator::{At, Keeps, Operator, Overlay};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -49,18 +49,45 @@ impl BatchNorm {
 
     fn inv_std(&self, weights: &[&[f32]]) -> Vec<f32> {
         let [_, variance] = self.statistics();
-        weights[variance].iter().map(|v| 1.0 / (v + self.epsilon).sqrt()).collect()
+        weights[variance].iter().map(|v| self.inv_std_of(*v)).collect()
+    }
+
+    fn inv_std_of(&self, variance: f32) -> f32 {
+        1.0 / (variance + self.epsilon).sqrt()
     }
 
     /// The factor and offset per channel: `y = x * scale + shift`. `weights` are the inputs after x.
     pub(crate) fn scale_shift(&self, weights: &[&[f32]]) -> (Vec<f32>, Vec<f32>) {
-        let [mean, _] = self.statistics();
-        let (gamma, inv_std) = (self.gamma(weights), self.inv_std(weights));
-        let scale: Vec<f32> = gamma.iter().zip(&inv_std).map(|(g, s)| g * s).collect();
-        let beta = self.center.then(|| weights[usize::from(self.scale)]);
-        let shift = |(c, s): (usize, &f32)| beta.map_or(0.0, |beta| beta[c]) - weights[mean][c] * s;
-        let shift = scale.iter().enumerate().map(shift).collect();
+        let channels = weights[self.statistics()[0]].len();
+        let (mut scale, mut shift) = (vec![0.0; channels], vec![0.0; channels]);
+        self.write_scale_shift(|i| weights[i], &mut scale, &mut shift);
         (scale, shift)
+    }
+
+    /// The same written to `scale` and `shift`, both `[C]`; `weight(i)` is input `1 + i`.
+    fn write_scale_shift<'a>(
+        &self,
+        weight: impl Fn(usize) -> &'a [f32],
+        scale: &mut [f32],
+        shift: &mut [f32],
+    ) {
+        let [mean, variance] = self.statistics().map(&weight);
+        let gamma = self.scale.then(|| weight(0));
+        let beta = self.center.then(|| weight(usize::from(self.scale)));
+        for (c, (scale, shift)) in scale.iter_mut().zip(shift).enumerate() {
+            *scale = gamma.map_or(1.0, |gamma| gamma[c]) * self.inv_std_of(variance[c]);
+            *shift = beta.map_or(0.0, |beta| beta[c]) - mean[c] * *scale;
+        }
+    }
+
+    /// Calls `f` with what [`BatchNorm::scale_shift`] gives, in memory that is kept. `weights` are the inputs after x.
+    fn with_scale_shift(&self, weights: &[View<'_>], f: impl FnOnce(&[f32], &[f32])) {
+        let channels = weights[self.statistics()[0]].data().len();
+        with_scratch(2 * channels, |both| {
+            let (scale, shift) = both.split_at_mut(channels);
+            self.write_scale_shift(|i| weights[i].data(), scale, shift);
+            f(scale, shift);
+        });
     }
 }
 
@@ -83,9 +110,19 @@ impl Operator for BatchNorm {
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        let weights: Vec<&[f32]> = inputs[1..].iter().map(View::data).collect();
-        let (scale, shift) = self.scale_shift(&weights);
-        norm::scale_shift(cx, scale.len(), inputs[0].data(), &scale, &shift, output.into_data());
+        self.with_scale_shift(&inputs[1..], |scale, shift| {
+            norm::scale_shift(cx, scale.len(), inputs[0].data(), scale, shift, output.into_data());
+        });
+    }
+
+    fn overlay(&self) -> Overlay {
+        Overlay::InPlace
+    }
+
+    fn forward_in_place(&self, cx: Cx<'_>, others: &[View<'_>], y: ViewMut<'_>) {
+        self.with_scale_shift(others, |scale, shift| {
+            norm::scale_shift_in_place(cx, scale.len(), scale, shift, y.into_data());
+        });
     }
 
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

@@ -4,7 +4,7 @@
 use binesh_kernels::binary::{self, BinaryOp};
 use binesh_kernels::{Cx, Write, layout};
 
-use crate::operator::{At, Keeps, Operator};
+use crate::operator::{At, Keeps, Operator, Overlay};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -57,6 +57,15 @@ impl Operator for Binary {
         binary::forward(cx, self.op, a.data(), a_dims, b.data(), b_dims, output.data(), shape.dims());
     }
 
+    fn overlay(&self) -> Overlay {
+        Overlay::InPlace
+    }
+
+    fn forward_in_place(&self, cx: Cx<'_>, others: &[View<'_>], y: ViewMut<'_>) {
+        let (b, shape) = (others[0], y.shape());
+        binary::forward_in_place(cx, self.op, b.data(), b.shape().dims(), y.into_data(), shape.dims());
+    }
+
     fn backward(&self, cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let (a_shape, b_shape, y_shape) = (at.input_shape(0).dims(), at.input_shape(1).dims(), dy.shape().dims());
         let [da, db] = dx else { unreachable!("the graph checked that there are two inputs") };
@@ -66,7 +75,7 @@ impl Operator for Binary {
                 continue;
             }
             match d {
-                Some(_) if shape == y_shape => layout::copy(cx, dy.data(), d.take().expect("was matched")),
+                Some(_) if shape == y_shape => layout::copy_all(cx, dy.data(), d.take().expect("was matched")),
                 Some(d) => d.fill(0.0),
                 None => {}
             }

@@ -3,6 +3,7 @@
 use binesh_kernels::layout::{self, Rows};
 use binesh_kernels::{Cx, Write};
 
+use crate::Few;
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
@@ -19,10 +20,10 @@ pub struct Concat {
 
 impl Concat {
     /// For each input, the length of its rows and the offset of the first in the output; and their number.
-    fn rows<'a>(&self, inputs: impl Iterator<Item = &'a Shape>) -> (usize, Vec<(usize, usize)>) {
+    fn rows<'a>(&self, inputs: impl Iterator<Item = &'a Shape>) -> (usize, Few<(usize, usize)>) {
         let mut offset = 0;
         let mut count = 1;
-        let mut blocks = Vec::new();
+        let mut blocks = Few::new();
         for shape in inputs {
             let axis = shape.axis(self.axis).expect("`infer` accepted this axis");
             count = shape.dims()[..axis].iter().product();

@@ -1,6 +1,6 @@
 //! Standardisation with statistics of the training data. Keras `Normalization`.
 
-use binesh_kernels::{Cx, norm};
+use binesh_kernels::{Cx, norm, with_scratch};
 
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
@@ -21,10 +21,15 @@ pub struct Normalization {
 const EPSILON: f32 = 1e-7;
 
 impl Normalization {
-    /// The factor per channel.
-    fn scale(&self, variance: &[f32]) -> Vec<f32> {
-        let std = |v: &f32| v.sqrt().max(EPSILON);
-        variance.iter().map(|v| if self.invert { std(v) } else { 1.0 / std(v) }).collect()
+    /// Calls `f` with the factor per channel.
+    fn with_scale(&self, variance: &[f32], f: impl FnOnce(&[f32])) {
+        with_scratch(variance.len(), |scale| {
+            for (scale, variance) in scale.iter_mut().zip(variance) {
+                let deviation = variance.sqrt().max(EPSILON);
+                *scale = if self.invert { deviation } else { 1.0 / deviation };
+            }
+            f(scale);
+        });
     }
 }
 
@@ -46,25 +51,28 @@ impl Operator for Normalization {
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        let (x, mean, scale) = (inputs[0].data(), inputs[1].data(), self.scale(inputs[2].data()));
-        if self.invert {
-            return norm::scale_shift(cx, scale.len(), x, &scale, mean, output.into_data());
-        }
-        // The mean goes first: folded into an offset it would take digits with it where it is far from zero.
-        let rows = output.into_data().chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len()));
-        for (y, x) in rows {
-            for (((y, x), mean), scale) in y.iter_mut().zip(x).zip(mean).zip(&scale) {
-                *y = (x - mean) * scale;
+        let (x, mean) = (inputs[0].data(), inputs[1].data());
+        self.with_scale(inputs[2].data(), |scale| {
+            if self.invert {
+                return norm::scale_shift(cx, scale.len(), x, scale, mean, output.into_data());
             }
-        }
+            // The mean goes first: folded into an offset it would take digits with it where it is far from zero.
+            let rows = output.into_data().chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len()));
+            for (y, x) in rows {
+                for (((y, x), mean), scale) in y.iter_mut().zip(x).zip(mean).zip(scale) {
+                    *y = (x - mean) * scale;
+                }
+            }
+        });
     }
 
     fn backward(&self, _cx: Cx<'_>, at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        let scale = self.scale(at.input(2).data());
-        for (dx, dy) in dx.data().chunks_exact_mut(scale.len()).zip(dy.data().chunks_exact(scale.len())) {
-            dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
-        }
+        self.with_scale(at.input(2).data(), |scale| {
+            for (dx, dy) in dx.data().chunks_exact_mut(scale.len()).zip(dy.data().chunks_exact(scale.len())) {
+                dx.iter_mut().zip(dy).zip(scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
+            }
+        });
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

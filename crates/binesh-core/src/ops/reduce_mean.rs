@@ -2,6 +2,7 @@
 
 use binesh_kernels::{Cx, reduce};
 
+use crate::Few;
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
@@ -20,8 +21,8 @@ pub struct ReduceMean {
 
 impl ReduceMean {
     /// Per axis of x, whether it is reduced; and the factor 1 / count.
-    fn reduced(&self, x: &Shape) -> Result<(Vec<bool>, f32), ShapeError> {
-        let mut reduced = vec![false; x.rank()];
+    fn reduced(&self, x: &Shape) -> Result<(Few<bool>, f32), ShapeError> {
+        let mut reduced = Few::from_elem(false, x.rank());
         for &axis in &self.axes {
             reduced[x.axis(axis)?] = true;
         }

@@ -1,8 +1,8 @@
 //! A constant factor and offset. Keras `Rescaling`.
 
-use binesh_kernels::{Cx, norm};
+use binesh_kernels::{Cx, norm, with_scratch};
 
-use crate::operator::{At, Keeps, Operator};
+use crate::operator::{At, Keeps, Operator, Overlay};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -19,10 +19,16 @@ pub struct Rescaling {
 }
 
 impl Rescaling {
-    /// Scale and offset per channel.
-    fn per_channel(&self, channels: usize) -> [Vec<f32>; 2] {
-        let spread = |v: &[f32]| if v.len() == 1 { vec![v[0]; channels] } else { v.to_vec() };
-        [spread(&self.scale), spread(&self.offset)]
+    /// Calls `f` with scale and offset per channel.
+    fn with_each(&self, x: &Shape, f: impl FnOnce(&[f32], &[f32])) {
+        let channels = x.channels().expect("`infer` accepted this shape");
+        with_scratch(2 * channels, |both| {
+            let (scale, offset) = both.split_at_mut(channels);
+            for (each, given) in [(&mut *scale, &self.scale), (&mut *offset, &self.offset)] {
+                if given.len() == 1 { each.fill(given[0]) } else { each.copy_from_slice(given) }
+            }
+            f(scale, offset);
+        });
     }
 }
 
@@ -43,18 +49,28 @@ impl Operator for Rescaling {
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        let channels = inputs[0].shape().channels().expect("`infer` accepted this shape");
-        let [scale, offset] = self.per_channel(channels);
-        norm::scale_shift(cx, channels, inputs[0].data(), &scale, &offset, output.into_data());
+        self.with_each(inputs[0].shape(), |scale, offset| {
+            norm::scale_shift(cx, scale.len(), inputs[0].data(), scale, offset, output.into_data());
+        });
+    }
+
+    fn overlay(&self) -> Overlay {
+        Overlay::InPlace
+    }
+
+    fn forward_in_place(&self, cx: Cx<'_>, _others: &[View<'_>], y: ViewMut<'_>) {
+        self.with_each(y.shape(), |scale, offset| {
+            norm::scale_shift_in_place(cx, scale.len(), scale, offset, y.into_data());
+        });
     }
 
     fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {
         let Some(dx) = &mut dx[0] else { return };
-        let channels = dy.shape().channels().expect("`infer` accepted this shape");
-        let [scale, _] = self.per_channel(channels);
-        for (dx, dy) in dx.data().chunks_exact_mut(channels).zip(dy.data().chunks_exact(channels)) {
-            dx.iter_mut().zip(dy).zip(&scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
-        }
+        self.with_each(dy.shape(), |scale, _| {
+            for (dx, dy) in dx.data().chunks_exact_mut(scale.len()).zip(dy.data().chunks_exact(scale.len())) {
+                dx.iter_mut().zip(dy).zip(scale).for_each(|((dx, dy), scale)| *dx += dy * scale);
+            }
+        });
     }
 
     fn keeps(&self, _wanted: &[bool]) -> Keeps {

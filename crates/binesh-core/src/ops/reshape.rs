@@ -2,7 +2,7 @@
 
 use binesh_kernels::Cx;
 
-use crate::operator::{At, Keeps, Operator};
+use crate::operator::{At, Keeps, Operator, Overlay};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
 
@@ -43,8 +43,12 @@ impl Operator for Reshape {
         Ok(dims.collect::<Vec<usize>>().into())
     }
 
-    fn forward(&self, _cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
-        super::pass(inputs, output);
+    fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {
+        super::pass(cx, inputs, output);
+    }
+
+    fn overlay(&self) -> Overlay {
+        Overlay::Equal
     }
 
     fn backward(&self, _cx: Cx<'_>, _at: &At<'_>, dy: View<'_>, dx: &mut [Option<ViewMut<'_>>]) {

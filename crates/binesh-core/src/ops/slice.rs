@@ -2,6 +2,7 @@
 
 use binesh_kernels::{Cx, layout};
 
+use crate::Few;
 use crate::operator::{At, Keeps, Operator};
 use crate::shape::{Shape, ShapeError};
 use crate::tensor::{View, ViewMut};
@@ -42,9 +43,9 @@ impl Slice {
     }
 
     /// First positions and steps of all axes.
-    fn strides(&self, x: &Shape) -> (Vec<usize>, Vec<isize>) {
+    fn strides(&self, x: &Shape) -> (Few<usize>, Few<isize>) {
         let (axis, start, _) = self.resolve(x).expect("`infer` accepted this shape");
-        let (mut begin, mut step) = (vec![0; x.rank()], vec![1; x.rank()]);
+        let (mut begin, mut step) = (Few::from_elem(0, x.rank()), Few::from_elem(1, x.rank()));
         begin[axis] = start;
         // A step beyond the axis takes one position, as a step of its length does.
         let n = x.dims()[axis] as i64;

@@ -1,24 +1,88 @@
-//! Fusion: batch norm folds into the product before it; residual and activation ride in its epilogue. Never across a
-//! value that is wanted or that a gradient reads, or one with a second reader. Gradients are those of the nodes, fused or
-//! not: they need the values that they name, and a rectifier after a frozen batch norm names neither's input.
+//! Fusion: zeros around a map become padding of the product after it; batch norm folds into the product before it;
+//! residual and activation ride in its epilogue. A 1x1 convolution, a depthwise one and another 1x1 one become one step.
+//! Never across a value that is wanted or that a gradient reads, or one with a second reader. Gradients are those of the
+//! nodes, fused or not: they need the values that they name, and a rectifier after a frozen batch norm names neither's
+//! input.
 
-use binesh_kernels::Activation;
 use binesh_kernels::binary::BinaryOp;
+use binesh_kernels::{Activation, conv2d, depthwise, inverted};
 
 use crate::graph::{Graph, NodeId};
 use crate::ops::Op;
 use crate::plan::{Active, Step, is_weight};
 use crate::shape::Shape;
 
-/// `activation(batch_norm(anchor(x)) + residual)` written as the value of `output`.
+/// `activation(batch_norm(anchor(pad(x))) + residual)` written as the value of `output`.
 #[derive(Clone, Debug)]
 pub(crate) struct Fused {
+    /// Zeros around x.
+    pub(crate) pad: Option<NodeId>,
     /// A convolution, depthwise convolution or dense node whose kernel and bias are parameters.
     pub(crate) anchor: NodeId,
     pub(crate) batch_norm: Option<NodeId>,
     pub(crate) residual: Option<NodeId>,
     pub(crate) activation: Option<Activation>,
     pub(crate) output: NodeId,
+}
+
+impl Fused {
+    /// The value that it reads.
+    pub(crate) fn input(&self, graph: &Graph) -> NodeId {
+        graph.node(self.pad.unwrap_or(self.anchor)).inputs[0]
+    }
+
+    /// The sizes of a convolution.
+    pub(crate) fn conv2d(&self, graph: &Graph, shapes: &[Shape]) -> Option<conv2d::Conv2d> {
+        let node = graph.node(self.anchor);
+        let Op::Conv2d(op) = &node.op else { return None };
+        let [x, w] = [0, 1].map(|i| &shapes[node.inputs[i].index()]);
+        let g = op.placed(x, w);
+        let ([h, w], pad) = self.unpadded(graph, [g.h, g.w], g.pad);
+        Some(conv2d::Conv2d { h, w, pad, ..g })
+    }
+
+    /// The sizes of a depthwise convolution.
+    pub(crate) fn depthwise(&self, graph: &Graph, shapes: &[Shape]) -> Option<depthwise::Depthwise> {
+        let node = graph.node(self.anchor);
+        let Op::DepthwiseConv2d(op) = &node.op else { return None };
+        let [x, w] = [0, 1].map(|i| &shapes[node.inputs[i].index()]);
+        let g = op.placed(x, w);
+        let ([h, w], pad) = self.unpadded(graph, [g.h, g.w], g.pad);
+        Some(depthwise::Depthwise { h, w, pad, ..g })
+    }
+
+    /// Height and width without the zeros around, which are added to the padding.
+    fn unpadded(
+        &self,
+        graph: &Graph,
+        [h, w]: [usize; 2],
+        [top, left]: [usize; 2],
+    ) -> ([usize; 2], [usize; 2]) {
+        let Some(Op::ZeroPad2d(pad)) = self.pad.map(|id| &graph.node(id).op) else {
+            return ([h, w], [top, left]);
+        };
+        let ([above, below], [before, after]) = (pad.rows, pad.columns);
+        ([h - above - below, w - before - after], [top + above, left + before])
+    }
+}
+
+/// A 1x1 convolution, a depthwise one and mostly another 1x1 one, computed row by row: see [`inverted`].
+#[derive(Clone, Debug)]
+pub(crate) struct Inverted {
+    pub(crate) expand: Fused,
+    pub(crate) filter: Fused,
+    pub(crate) project: Option<Fused>,
+}
+
+impl Inverted {
+    pub(crate) fn output(&self) -> NodeId {
+        self.project.as_ref().unwrap_or(&self.filter).output
+    }
+
+    /// In the order of computation.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Fused> {
+        [&self.expand, &self.filter].into_iter().chain(&self.project)
+    }
 }
 
 /// The steps for all needed nodes, in an order in which every value is ready before it is read.
@@ -43,9 +107,22 @@ pub(super) fn steps(
             fused_at[output] = Some(fused);
         }
     }
+    let mut inverted_at: Vec<Option<Inverted>> = vec![None; shapes.len()];
+    for id in graph.ids() {
+        if let Some(inverted) = fusion.invert(id, &fused_at) {
+            for part in inverted.parts() {
+                fused_at[part.output.index()] = None;
+                absorbed[part.output.index()] = true;
+            }
+            let output = inverted.output().index();
+            inverted_at[output] = Some(inverted);
+        }
+    }
     let mut steps = Vec::new();
     for id in graph.ids().filter(|id| needed[id.index()]) {
-        if let Some(fused) = fused_at[id.index()].take() {
+        if let Some(inverted) = inverted_at[id.index()].take() {
+            steps.push(Step::Inverted(Box::new(inverted)));
+        } else if let Some(fused) = fused_at[id.index()].take() {
             steps.push(Step::Fused(fused));
         } else if !absorbed[id.index()] && is_computed(graph, id, keep) {
             steps.push(Step::Node(id));
@@ -92,11 +169,16 @@ impl Fusion<'_> {
         if !node.inputs[1..].iter().all(|&id| is_weight(self.graph, id)) {
             return None;
         }
-        let mut fused = Fused { anchor, batch_norm: None, residual: None, activation: None, output: anchor };
-        let mut inside = Vec::new();
+        let pad = self.pad(anchor);
+        let mut fused =
+            Fused { pad, anchor, batch_norm: None, residual: None, activation: None, output: anchor };
+        let mut inside: Vec<NodeId> = pad.into_iter().collect();
         while let Some(next) = self.only_reader(fused.output).filter(|&next| !taken(next)) {
             match &self.graph.node(next).op {
-                Op::BatchNorm(_) if self.folds(next, anchor) => {
+                Op::Identity(_) => {}
+                Op::Dropout(_) if !self.training.drops(next) => {}
+                _ if fused.activation.is_some() => break,
+                Op::BatchNorm(_) if self.folds(next, anchor) && fused.residual.is_none() => {
                     fused.batch_norm = Some(next);
                 }
                 Op::Binary(binary) if binary.op == BinaryOp::Add && fused.residual.is_none() => {
@@ -105,9 +187,6 @@ impl Fusion<'_> {
                 }
                 Op::Activate(activate) => {
                     fused.activation = Some(activate.function);
-                    inside.push(fused.output);
-                    fused.output = next;
-                    break;
                 }
                 _ => break,
             }
@@ -115,6 +194,39 @@ impl Fusion<'_> {
             fused.output = next;
         }
         Some((fused, inside))
+    }
+
+    /// The zeros around what a convolution reads, if they may vanish. Their size is the padding's limit, not memory's.
+    fn pad(&self, anchor: NodeId) -> Option<NodeId> {
+        let node = self.graph.node(anchor);
+        let id = node.inputs[0];
+        let pads = matches!(self.graph.node(id).op, Op::ZeroPad2d(_)) && !matches!(node.op, Op::Dense(_));
+        (pads && self.only_reader(id) == Some(anchor)).then_some(id)
+    }
+
+    /// The step that a depthwise convolution, the value of `id`, makes with the 1x1 convolutions before and after it.
+    fn invert(&self, id: NodeId, fused_at: &[Option<Fused>]) -> Option<Inverted> {
+        let filter = fused_at[id.index()].as_ref()?;
+        let geom = filter.depthwise(self.graph, self.shapes)?;
+        let pointwise =
+            |fused: &Fused| fused.conv2d(self.graph, self.shapes).filter(conv2d::Conv2d::is_pointwise);
+        let input = filter.input(self.graph);
+        let expand = fused_at[input.index()].as_ref()?;
+        let wide = pointwise(expand)?;
+        let only = self.only_reader(input) == Some(filter.pad.unwrap_or(filter.anchor));
+        if !only || expand.residual.is_some() || filter.residual.is_some() {
+            return None;
+        }
+        let project = self.only_reader(id).and_then(|reader| {
+            let fused = fused_at.iter().flatten().find(|fused| fused.anchor == reader)?;
+            Some((fused, pointwise(fused)?))
+        });
+        let weights = wide.kernel_len() + project.map_or(0, |(_, narrow)| narrow.kernel_len());
+        inverted::is_faster(&geom, weights).then(|| Inverted {
+            expand: expand.clone(),
+            filter: filter.clone(),
+            project: project.map(|(fused, _)| fused.clone()),
+        })
     }
 
     /// The node that alone reads `id`, if `id` may vanish.

@@ -1,73 +1,110 @@
-//! Which values share memory: a value takes over a slot whose last reader has run.
+//! Where values lie: in one arena, in which a value takes over memory whose last reader has run.
 
 use crate::graph::{Graph, NodeId};
-use crate::plan::Step;
+use crate::operator::Overlay;
+use crate::plan::{Active, Step};
 use crate::shape::Shape;
 
-/// Slot of each node's value, and the elements of each slot. Values in `keep` and those that are `given` rather than
-/// computed have a slot of their own.
+/// Values begin on a cache line: 16 of them, 64 bytes.
+const ALIGNMENT: usize = 16;
+
+/// What a run never overwrites.
+const FOREVER: usize = usize::MAX;
+
+/// Values that lie in one place, one after the other or because they are equal.
+struct Place {
+    len: usize,
+    /// The steps that write the first and read the last of them; 0 is before all steps.
+    first: usize,
+    last: usize,
+}
+
+/// The offset of each node's value in the arena, and the arena's length. Values in `keep` are never overwritten; those of
+/// `given` are there before the first step. An operator's value lies where its first input does if they are equal, or
+/// if it is computed in place and nobody reads the input any more.
 pub(super) fn assign(
     graph: &Graph,
     shapes: &[Shape],
     given: &[NodeId],
     steps: &[Step],
     keep: &[bool],
-) -> (Vec<Option<usize>>, Vec<usize>) {
+    training: &Active,
+) -> (Vec<Option<usize>>, usize) {
     let mut last_read = vec![0; shapes.len()];
     for (at, step) in steps.iter().enumerate() {
         for id in step.reads(graph) {
-            last_read[id.index()] = at;
+            last_read[id.index()] = at + 1;
         }
     }
-    let mut pool = Pool::default();
-    let mut slot_of = vec![None; shapes.len()];
-    for id in given {
-        slot_of[id.index()] = Some(pool.own(shapes[id.index()].len()));
+    let last = |id: NodeId| if keep[id.index()] { FOREVER } else { last_read[id.index()] };
+    let mut places: Vec<Place> = Vec::new();
+    let mut place_of: Vec<Option<usize>> = vec![None; shapes.len()];
+    let new =
+        |id: NodeId, first: usize| Place { len: shapes[id.index()].len(), first, last: last(id).max(first) };
+    for &id in given {
+        place_of[id.index()] = Some(places.len());
+        places.push(new(id, 0));
     }
     for (at, step) in steps.iter().enumerate() {
-        let (output, len) = (step.output(), shapes[step.output().index()].len());
-        let kept = keep[output.index()];
-        slot_of[output.index()] = Some(if kept { pool.own(len) } else { pool.take(len) });
-        let mut reads = step.reads(graph);
-        reads.sort();
-        reads.dedup();
-        // A value that nothing reads (it is kept, or it would not be a step) never frees its slot.
-        for id in reads {
-            let free = last_read[id.index()] == at && !keep[id.index()] && !given.contains(&id);
-            if let Some(slot) = slot_of[id.index()].filter(|_| free) {
-                pool.give(slot);
-            }
+        let (now, output) = (at + 1, step.output());
+        let below = overlaid(graph, shapes, step, training).and_then(|(input, overlay)| {
+            let place = place_of[input.index()]?;
+            let alone = || {
+                let others = step.reads(graph).into_iter().filter(|&id| place_of[id.index()] == Some(place));
+                others.count() == 1 && places[place].last == now
+            };
+            (overlay == Overlay::Equal || alone()).then_some(place)
+        });
+        place_of[output.index()] = Some(below.unwrap_or(places.len()));
+        match below {
+            Some(place) => places[place].last = places[place].last.max(last(output)).max(now),
+            None => places.push(new(output, now)),
         }
     }
-    (slot_of, pool.slots)
+    let (offsets, len) = offsets(&places);
+    (place_of.into_iter().map(|place| place.map(|place| offsets[place])).collect(), len)
 }
 
-#[derive(Default)]
-struct Pool {
-    slots: Vec<usize>,
-    free: Vec<usize>,
+/// The input in whose place the step's value may lie.
+fn overlaid(graph: &Graph, shapes: &[Shape], step: &Step, training: &Active) -> Option<(NodeId, Overlay)> {
+    let Step::Node(id) = *step else { return None };
+    let node = graph.node(id);
+    let (input, overlay) = (*node.inputs.first()?, node.op.operator().overlay());
+    let (from, to) = (&shapes[input.index()], &shapes[id.index()]);
+    let fits = match overlay {
+        Overlay::None => false,
+        Overlay::Equal => from.len() == to.len(),
+        Overlay::InPlace => from == to,
+    };
+    (fits && !training.drops(id) && !training.measures(id)).then_some((input, overlay))
 }
 
-impl Pool {
-    /// A slot that nothing else uses.
-    fn own(&mut self, len: usize) -> usize {
-        self.slots.push(len);
-        self.slots.len() - 1
+/// Offsets such that places in use at one time do not overlap, and the length of all: the largest first, each in the
+/// tightest gap between those it lives together with (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
+fn offsets(places: &[Place]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse(places[place].len));
+    let mut offsets = vec![0; places.len()];
+    // Begin, end and number of those that have an offset, by offset.
+    let mut placed: Vec<(usize, usize, usize)> = Vec::new();
+    let mut total = 0;
+    for place in order {
+        let Place { len, first, last } = places[place];
+        let len = len.next_multiple_of(ALIGNMENT);
+        let together = |other: &Place| other.first <= last && first <= other.last;
+        let (mut end, mut best) = (0, None);
+        for &(begin, other_end, _) in placed.iter().filter(|(.., other)| together(&places[*other])) {
+            let gap = begin.saturating_sub(end);
+            if gap >= len && best.is_none_or(|(smallest, _)| gap < smallest) {
+                best = Some((gap, end));
+            }
+            end = end.max(other_end);
+        }
+        let begin = best.map_or(end, |(_, begin)| begin);
+        offsets[place] = begin;
+        total = total.max(begin + len);
+        let at = placed.partition_point(|&(other, ..)| other <= begin);
+        placed.insert(at, (begin, begin + len, place));
     }
-
-    /// The tightest free slot that is large enough, else the largest one grown, else a new one.
-    fn take(&mut self, len: usize) -> usize {
-        let fits = |&&slot: &&usize| self.slots[slot] >= len;
-        let best = (self.free.iter().filter(fits).min_by_key(|&&slot| self.slots[slot]))
-            .or_else(|| self.free.iter().max_by_key(|&&slot| self.slots[slot]))
-            .copied();
-        let Some(slot) = best else { return self.own(len) };
-        self.free.retain(|&other| other != slot);
-        self.slots[slot] = self.slots[slot].max(len);
-        slot
-    }
-
-    fn give(&mut self, slot: usize) {
-        self.free.push(slot);
-    }
+    (offsets, total)
 }

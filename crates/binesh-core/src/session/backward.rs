@@ -24,17 +24,19 @@ pub(super) fn run(session: &mut Session, params: &Params, seeds: &[(NodeId, Tens
     for id in walk.into_iter().rev() {
         // No gradient: no seed lies above this node.
         let Some(d_output) = session.grads[id.index()].take() else { continue };
+        let began = session.recorder.now();
         node(session, params, id, d_output, rule);
+        session.recorder.backward(id, began);
     }
 }
 
 fn node(session: &mut Session, params: &Params, id: NodeId, mut d_output: Vec<f32>, rule: ReluRule) {
-    let Session { plan, runtime, slots, packed, grads, spare, training, .. } = session;
+    let Session { plan, runtime, arena, packed, grads, spare, training, .. } = session;
     let node = plan.graph.node(id);
     let mut wanted = plan.flow.wanted(node);
     let keeps = plan.training.keeps(&plan.graph, id, &wanted);
     let view = |input: NodeId, kept: bool| {
-        (kept || is_weight(&plan.graph, input)).then(|| operand(plan, slots, params, input))
+        (kept || is_weight(&plan.graph, input)).then(|| operand(plan, arena.values(), params, input))
     };
     let inputs: Vec<Option<View<'_>>> =
         node.inputs.iter().enumerate().map(|(at, &i)| view(i, keeps.input(at))).collect();

@@ -1,21 +1,60 @@
 //! Weights as the kernels want them: batch norm folded in, panels packed; made again when a value behind them changes.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use binesh_kernels::{Cx, Epilogue, Write, conv2d, depthwise, matmul};
+use binesh_kernels::{Cx, Epilogue, Write, conv2d, depthwise, inverted, matmul};
 
 use crate::graph::NodeId;
 use crate::ops::Op;
 use crate::params::Params;
-use crate::plan::{Fused, Plan};
+use crate::plan::{Fused, Inverted, Plan, Step};
 use crate::tensor::{View, ViewMut};
 
 /// Packed weights per anchor.
 #[derive(Default)]
 pub(super) struct PackedWeights {
-    entries: HashMap<NodeId, Entry>,
+    entries: HashMap<NodeId, Arc<Entry>>,
     /// For the way back.
     turned: HashMap<NodeId, Turned>,
+}
+
+/// What the sessions of a runtime have packed: held once, for as long as one of them uses it. Versions of weights are those
+/// of the process, so that different models do not meet.
+#[derive(Default)]
+pub(super) struct Store {
+    entries: Mutex<Vec<(Key, Weak<Entry>)>>,
+}
+
+/// What an entry is made from.
+#[derive(PartialEq)]
+struct Key {
+    op: Op,
+    batch_norm: Option<Op>,
+    versions: Vec<Option<u64>>,
+    /// The one thing that the sizes of a map decide.
+    winograd: bool,
+}
+
+impl Store {
+    /// The entry of this key; `pack` makes it, once also if several sessions ask at one time.
+    fn get(&self, key: Key, pack: impl FnOnce() -> Entry) -> Arc<Entry> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|(_, entry)| entry.strong_count() > 0);
+        let known = entries.iter().find(|(other, _)| *other == key).and_then(|(_, entry)| entry.upgrade());
+        known.unwrap_or_else(|| {
+            let entry = Arc::new(pack());
+            entries.push((key, Arc::downgrade(&entry)));
+            entry
+        })
+    }
+
+    /// Bytes of all that is packed.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().filter_map(|(_, entry)| Some(entry.upgrade()?.kernel.bytes())).sum()
+    }
 }
 
 struct Entry {
@@ -42,54 +81,123 @@ enum TurnedKernel {
     Depthwise(Vec<f32>),
 }
 
+#[cfg(test)]
+impl Kernel {
+    fn bytes(&self) -> usize {
+        match self {
+            Kernel::Conv2d(kernel) => kernel.bytes(),
+            Kernel::Depthwise(kernel) => size_of_val(kernel.as_slice()),
+            Kernel::Dense(kernel) => kernel.bytes(),
+        }
+    }
+}
+
 impl PackedWeights {
-    /// `y = activation(batch_norm(anchor(x)) + residual)`.
-    #[expect(clippy::too_many_arguments, reason = "the operands of a fused step")]
+    /// Packs what is not packed yet, or was from other values.
+    pub(super) fn prepare(&mut self, cx: Cx<'_>, store: &Store, plan: &Plan, params: &Params) {
+        for step in &plan.steps {
+            match step {
+                Step::Node(_) => {}
+                Step::Fused(fused) => self.refresh(cx, store, plan, params, fused),
+                Step::Inverted(inverted) => {
+                    inverted.parts().for_each(|fused| self.refresh(cx, store, plan, params, fused));
+                }
+            }
+        }
+    }
+
+    /// `y = activation(batch_norm(anchor(x)) + residual)`, with weights that `prepare` has packed.
     pub(super) fn forward(
-        &mut self,
+        &self,
         cx: Cx<'_>,
         plan: &Plan,
-        params: &Params,
         fused: &Fused,
         x: View<'_>,
         residual: Option<View<'_>>,
         y: ViewMut<'_>,
     ) {
-        let node = plan.graph.node(fused.anchor);
-        let weights = || {
-            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
-            node.inputs[1..].iter().chain(norm)
-        };
-        let fresh =
-            |entry: &&mut Entry| entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)));
-        let (xs, ws) = (x.shape(), plan.shape(node.inputs[1]));
-        if self.entries.get_mut(&fused.anchor).filter(fresh).is_none() {
-            let versions = weights().map(|&id| params.version(id)).collect();
-            let (kernel, bias) = pack(cx, plan, params, fused);
-            self.entries.insert(fused.anchor, Entry { versions, kernel, bias });
-        }
-        let Entry { kernel, bias, .. } = &self.entries[&fused.anchor];
+        let Entry { kernel, bias, .. } = &*self.entries[&fused.anchor];
         let epilogue = Epilogue {
             bias: bias.as_deref(),
             residual: residual.map(|view| view.data()),
             activation: fused.activation,
         };
+        let xs = x.shape();
         let (x, y) = (x.data(), y.into_data());
-        match (&node.op, kernel) {
-            (Op::Conv2d(op), Kernel::Conv2d(w)) => {
-                conv2d::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue)
-            }
-            (Op::DepthwiseConv2d(op), Kernel::Depthwise(w)) => {
-                depthwise::forward(cx, &op.placed(xs, ws), x, w, y, &epilogue);
-            }
-            (Op::Dense(_), Kernel::Dense(w)) => {
-                let [k, n] = [ws.dims()[0], ws.dims()[1]];
+        match kernel {
+            Kernel::Conv2d(w) => conv2d::forward(cx, &conv2d_sizes(plan, fused), x, w, y, &epilogue),
+            Kernel::Depthwise(w) => depthwise::forward(cx, &depthwise_sizes(plan, fused), x, w, y, &epilogue),
+            Kernel::Dense(w) => {
+                let [k, n] =
+                    [0, 1].map(|axis| plan.shape(plan.graph.node(fused.anchor).inputs[1]).dims()[axis]);
                 let rows = xs.dims()[..xs.rank() - 1].iter().product();
                 matmul::forward(cx, rows, k, n, x, w, y, &epilogue);
             }
-            _ => unreachable!("an entry is made by `pack` from the operator of the same node"),
         }
     }
+
+    /// `y = project(filter(expand(x))) + residual`, each with what was fused into it.
+    pub(super) fn forward_inverted(
+        &self,
+        cx: Cx<'_>,
+        plan: &Plan,
+        step: &Inverted,
+        x: View<'_>,
+        residual: Option<View<'_>>,
+        y: ViewMut<'_>,
+    ) {
+        let pointwise = |fused: &Fused| {
+            let Entry { kernel: Kernel::Conv2d(kernel), bias, .. } = &*self.entries[&fused.anchor] else {
+                unreachable!("`fuse` widens and narrows by convolutions")
+            };
+            let width = conv2d_sizes(plan, fused).cout;
+            inverted::Pointwise { kernel, width, bias: bias.as_deref(), activation: fused.activation }
+        };
+        let filter = &step.filter;
+        let Entry { kernel: Kernel::Depthwise(kernel), bias, .. } = &*self.entries[&filter.anchor] else {
+            unreachable!("`fuse` filters by a depthwise convolution")
+        };
+        let job = inverted::Inverted {
+            geom: depthwise_sizes(plan, filter),
+            cin: conv2d_sizes(plan, &step.expand).cin,
+            expand: pointwise(&step.expand),
+            filter: inverted::Filter { kernel, bias: bias.as_deref(), activation: filter.activation },
+            project: step.project.as_ref().map(pointwise),
+            residual: residual.map(|view| view.data()),
+        };
+        inverted::forward(cx, &job, x.data(), y.into_data());
+    }
+
+    /// Packs the weights of a step where a value behind them changed.
+    fn refresh(&mut self, cx: Cx<'_>, store: &Store, plan: &Plan, params: &Params, fused: &Fused) {
+        let node = plan.graph.node(fused.anchor);
+        let weights = || {
+            let norm = fused.batch_norm.map(|id| &plan.graph.node(id).inputs[1..]).unwrap_or_default();
+            node.inputs[1..].iter().chain(norm)
+        };
+        let fresh = |entry: &&mut Arc<Entry>| {
+            entry.versions.iter().copied().eq(weights().map(|&id| params.version(id)))
+        };
+        if self.entries.get_mut(&fused.anchor).filter(fresh).is_some() {
+            return;
+        }
+        // What is stale goes before the new is made.
+        self.entries.remove(&fused.anchor);
+        let versions: Vec<Option<u64>> = weights().map(|&id| params.version(id)).collect();
+        let sizes = fused.conv2d(&plan.graph, &plan.shapes);
+        let key = Key {
+            op: node.op.clone(),
+            batch_norm: fused.batch_norm.map(|id| plan.graph.node(id).op.clone()),
+            versions: versions.clone(),
+            winograd: sizes.is_some_and(|sizes| conv2d::takes_winograd(cx, &sizes)),
+        };
+        let entry = store.get(key, || {
+            let (kernel, bias) = pack(cx, plan, params, fused);
+            Entry { versions, kernel, bias }
+        });
+        self.entries.insert(fused.anchor, entry);
+    }
+
     /// The gradient of a convolution's input, from that of its output or of the batch norm's that is folded into it.
     #[expect(clippy::too_many_arguments, reason = "the operands of a gradient")]
     pub(super) fn backward_input(
@@ -149,6 +257,14 @@ fn scaled(w: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
     w.chunks(scale.len()).flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect()
 }
 
+fn conv2d_sizes(plan: &Plan, fused: &Fused) -> conv2d::Conv2d {
+    fused.conv2d(&plan.graph, &plan.shapes).expect("the anchor is a convolution")
+}
+
+fn depthwise_sizes(plan: &Plan, fused: &Fused) -> depthwise::Depthwise {
+    fused.depthwise(&plan.graph, &plan.shapes).expect("the anchor is a depthwise convolution")
+}
+
 fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Option<Vec<f32>>) {
     let node = plan.graph.node(fused.anchor);
     let w = weight(params, node.inputs[1]);
@@ -162,9 +278,9 @@ fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Opt
             Some(bias.iter().zip(scale).zip(shift).map(|((b, s), t)| b * s + t).collect())
         }
     };
-    let (xs, ws) = (plan.shape(node.inputs[0]), plan.shape(node.inputs[1]));
+    let ws = plan.shape(node.inputs[1]);
     let kernel = match &node.op {
-        Op::Conv2d(op) => Kernel::Conv2d(conv2d::pack(cx, &op.placed(xs, ws), w, scale)),
+        Op::Conv2d(_) => Kernel::Conv2d(conv2d::pack(cx, &conv2d_sizes(plan, fused), w, scale)),
         Op::DepthwiseConv2d(_) => Kernel::Depthwise(scaled(w, scale)),
         Op::Dense(_) => Kernel::Dense(matmul::pack(cx, ws.dims()[0], ws.dims()[1], w, scale)),
         _ => unreachable!("`fuse` makes anchors of products only"),

@@ -3,7 +3,7 @@
 mod vectors;
 
 pub(crate) use vectors::in_place;
-use vectors::{Backward, BackwardInPlace};
+use vectors::{Apply, Backward, BackwardInPlace};
 
 use crate::Cx;
 use crate::threads::GRAIN;
@@ -276,11 +276,7 @@ fn softplus(x: f32) -> f32 {
 pub fn forward(cx: Cx<'_>, f: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "x and y differ in length");
     cx.threads.run_chunks(y, GRAIN, |i, y| {
-        // In pieces that stay in the first-level cache between the copy and the function.
-        for (x, y) in x[i * GRAIN..][..y.len()].chunks(PIECE).zip(y.chunks_mut(PIECE)) {
-            y.copy_from_slice(x);
-            in_place(cx.isa, f, y);
-        }
+        cx.isa.dispatch(Apply { f, x: &x[i * GRAIN..][..y.len()], y });
     });
 }
 
@@ -314,6 +310,3 @@ pub fn backward_in_place(cx: Cx<'_>, f: Activation, x: &[f32], y: &[f32], d: &mu
         cx.isa.dispatch(BackwardInPlace { f, x, y, d });
     });
 }
-
-/// Values whose copy stays in the first-level cache.
-const PIECE: usize = 1024;

@@ -28,6 +28,23 @@ impl Kernel for InPlace<'_> {
     }
 }
 
+/// `y = f(x)`
+pub(super) struct Apply<'a> {
+    pub(super) f: Activation,
+    pub(super) x: &'a [f32],
+    pub(super) y: &'a mut [f32],
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (y, x) in self.y.chunks_mut(S::LANES).zip(self.x.chunks(S::LANES)) {
+            store_part(s, self.f.vector(s, load_part(s, x)), y);
+        }
+    }
+}
+
 /// `y = f(y)` on this thread, for the epilogues of other kernels: a call, lest every kernel contain every function.
 #[inline(never)]
 pub(crate) fn in_place(isa: Isa, f: Activation, y: &mut [f32]) {

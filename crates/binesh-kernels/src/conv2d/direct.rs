@@ -1,9 +1,9 @@
 //! Convolution as rows times panels: forward and both gradients.
 
-use std::borrow::Cow;
-
 use super::Conv2d;
+use crate::copy::copy;
 use crate::outer::Outer;
+use crate::scratch::with_scratch;
 use crate::threads::GRAIN;
 use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
 use crate::window::Phase;
@@ -30,6 +30,11 @@ pub(super) fn panel_shape(g: &Conv2d) -> [usize; 4] {
     if joins_taps(g) { [1, g.kh, g.kw * cig, cog] } else { [g.groups, g.kh * g.kw, cig, cog] }
 }
 
+/// Bytes of what [`pack`] makes.
+pub(super) fn packed_bytes(g: &Conv2d) -> u64 {
+    Panels::bytes_of(panel_shape(g))
+}
+
 /// Panels for [`forward`] from `w: [Kh, Kw, Cin/G, Cout]`.
 pub(super) fn pack(cx: Cx<'_>, g: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Panels {
     let [_, _, depth, cog] = panel_shape(g);
@@ -51,32 +56,49 @@ pub(super) fn forward(
     epilogue: &Epilogue<'_>,
 ) {
     let store = Store::Replace(*epilogue);
-    let (g, x) = with_joined_taps(cx, g, x);
-    // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
-    unsafe { Rows { places: outputs(&g), x: &x, panels, locate: locate(&g), store }.run(cx, y) }
+    if g.is_pointwise() {
+        let locate = |[_, _, m]: Place, _: usize, taps: &mut [usize]| {
+            taps[0] = m * g.cin;
+            m * g.cout
+        };
+        // SAFETY: rows of `y` are `Cout` apart and `Cout` long.
+        return unsafe {
+            Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y)
+        };
+    }
+    with_joined_taps(cx, g, x, |g, x| {
+        // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
+        unsafe { Rows { places: outputs(g), x, panels, locate: locate(g), store }.run(cx, y) }
+    });
 }
 
 /// `dw += ` the sum over output positions of what the filter saw times `dy`.
 pub(super) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let [groups, taps, depth, width] = panel_shape(g);
-    let (g, x) = with_joined_taps(cx, g, x);
-    Outer { places: outputs(&g), x: &x, dy, groups, taps, depth, width, locate: locate(&g) }.run(cx, dw);
+    with_joined_taps(cx, g, x, |g, x| {
+        Outer { places: outputs(g), x, dy, groups, taps, depth, width, locate: locate(g) }.run(cx, dw);
+    });
 }
 
-/// If taps are joined: `x` with exactly the columns that some filter sees, and the geometry in which a row of the
-/// filter is a single tap.
-fn with_joined_taps<'a>(cx: Cx<'_>, g: &Conv2d, x: &'a [f32]) -> (Conv2d, Cow<'a, [f32]>) {
+/// Calls `f` with the geometry and `x`; if taps are joined, with exactly the columns that some filter sees, and the geometry
+/// in which a row of the filter is a single tap.
+fn with_joined_taps(cx: Cx<'_>, g: &Conv2d, x: &[f32], f: impl FnOnce(&Conv2d, &[f32])) {
     if !joins_taps(g) || g.wo == 0 {
-        return (*g, Cow::Borrowed(x));
+        return f(g, x);
     }
     let width = (g.wo - 1) * g.stride[1] + g.kw;
     let left = g.pad[1].min(width);
     let inside = g.w.min(width - left) * g.cin;
-    let mut wide = vec![0.0; g.n * g.h * width * g.cin];
-    cx.threads.run_chunks(&mut wide, width * g.cin, |row, wide| {
-        wide[left * g.cin..][..inside].copy_from_slice(&x[row * g.w * g.cin..][..inside]);
+    with_scratch(g.n * g.h * width * g.cin, |wide| {
+        cx.threads.run_chunks(wide, width * g.cin, |row, wide| {
+            let (before, wide) = wide.split_at_mut(left * g.cin);
+            let (wide, after) = wide.split_at_mut(inside);
+            before.fill(0.0);
+            copy(cx.isa, &x[row * g.w * g.cin..][..inside], wide);
+            after.fill(0.0);
+        });
+        f(&Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, wide);
     });
-    (Conv2d { w: width, kw: 1, pad: [g.pad[0], 0], ..*g }, Cow::Owned(wide))
 }
 
 fn outputs(g: &Conv2d) -> Places {
@@ -106,7 +128,7 @@ fn locate(g: &Conv2d) -> impl Fn(Place, usize, &mut [usize]) -> usize + Sync {
 /// The kernel for [`backward_input`]: panels for each phase.
 pub(super) fn pack_turned(cx: Cx<'_>, g: &Conv2d, w: &[f32]) -> Vec<Panels> {
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    let pack = |phase: &Phase2| {
+    let pack = |phase: &MapPhase| {
         let shape = [g.groups, phase.taps.len(), cog, cig];
         Panels::pack_transposed(cx, shape, w, |group, tap, ci| {
             let (ky, kx) = phase.taps[tap];
@@ -120,7 +142,7 @@ pub(super) fn pack_turned(cx: Cx<'_>, g: &Conv2d, w: &[f32]) -> Vec<Panels> {
 pub(super) fn is_packed_for(g: &Conv2d, kernel: &[Panels]) -> bool {
     let phases = phases(g);
     let (cig, cog) = (g.cin / g.groups, g.cout / g.groups);
-    let same = |(panels, phase): (&Panels, &Phase2)| {
+    let same = |(panels, phase): (&Panels, &MapPhase)| {
         [panels.groups, panels.taps, panels.depth, panels.width] == [g.groups, phase.taps.len(), cog, cig]
     };
     kernel.len() == phases.len() && kernel.iter().zip(&phases).all(same)
@@ -161,24 +183,24 @@ pub(super) fn backward_input(
 }
 
 /// Input positions a stride apart, down and across.
-struct Phase2 {
+struct MapPhase {
     axes: [Phase; 2],
     /// The taps that meet them.
     taps: Vec<(usize, usize)>,
 }
 
-impl Phase2 {
+impl MapPhase {
     fn places(&self, g: &Conv2d) -> Places {
         Places { images: g.n, height: self.axes[0].count, width: self.axes[1].count }
     }
 }
 
-fn phases(g: &Conv2d) -> Vec<Phase2> {
+fn phases(g: &Conv2d) -> Vec<MapPhase> {
     let mut phases = Vec::new();
     for py in g.rows().phases() {
         for px in g.columns().phases() {
             let taps = py.taps.iter().flat_map(|&ky| px.taps.iter().map(move |&kx| (ky, kx))).collect();
-            phases.push(Phase2 { axes: [py.clone(), px], taps });
+            phases.push(MapPhase { axes: [py.clone(), px], taps });
         }
     }
     phases

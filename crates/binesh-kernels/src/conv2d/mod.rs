@@ -10,9 +10,8 @@ mod winograd;
 
 use crate::tile::Panels;
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue, depthwise};
+use crate::{Algorithm, Cx, Epilogue, Work, depthwise};
 pub use turned::{TurnedKernel, backward_input, backward_input_packed, pack_turned};
-use winograd::Pass;
 
 /// Sizes of a convolution.
 ///
@@ -57,6 +56,12 @@ impl Conv2d {
         product([self.kh, self.kw, self.cin / self.groups, self.cout])
     }
 
+    /// Whether a pixel of the output sees the pixel of the input at its place and nothing else: a matrix product.
+    pub fn is_pointwise(&self) -> bool {
+        let same_place = [self.kh, self.kw, self.ho, self.wo] == [1, 1, self.h, self.w];
+        self.groups == 1 && same_place && self.stride == [1, 1] && self.pad == [0, 0]
+    }
+
     /// Multiply-adds of one forward pass, padding included.
     pub fn macs(&self) -> u64 {
         (self.n * self.ho * self.wo) as u64 * self.kernel_len() as u64
@@ -91,9 +96,34 @@ fn as_depthwise(g: &Conv2d) -> Option<depthwise::Depthwise> {
     (groups > 1 && cin == groups && cout == groups).then_some(depthwise)
 }
 
-/// How a convolution is computed. The choice is made when the kernel is packed.
+/// What is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The output; the kernel was packed before.
+    Forward,
+    /// The gradient of the input; the kernel is packed on the way.
+    Input,
+    /// The gradient of the input; the kernel was packed before.
+    InputPacked,
+    /// The gradient of the kernel.
+    Kernel,
+}
+
+/// What computing a convolution takes. This is where its algorithm is chosen; the threads have no say.
+pub fn work(cx: Cx<'_>, geom: &Conv2d, pass: Pass) -> Work {
+    if let Some(geom) = as_depthwise(geom) {
+        return depthwise::work(&geom);
+    }
+    if winograd::is_chosen(cx, geom, pass) {
+        return winograd::work(cx.costs, geom);
+    }
+    let algorithm = Algorithm::Direct { kernel: [geom.kh, geom.kw] };
+    Work { algorithm, products: geom.macs(), weight_bytes: direct::packed_bytes(geom) }
+}
+
+/// A kernel in one of several orders.
 #[derive(Clone, Debug)]
-enum Algorithm {
+enum Weights {
     /// Rows times panels, for every geometry.
     Direct(Panels),
     /// Fewer multiplications, see [`winograd`].
@@ -106,18 +136,45 @@ enum Algorithm {
 /// was made for decide which algorithm it is for).
 #[derive(Clone, Debug)]
 pub struct PackedKernel {
-    algorithm: Algorithm,
+    kernel: [usize; 2],
+    weights: Weights,
 }
 
 impl PackedKernel {
-    /// Memory it takes, in bytes.
-    pub fn bytes(&self) -> usize {
-        match &self.algorithm {
-            Algorithm::Direct(panels) => panels.bytes(),
-            Algorithm::Winograd(weights) => weights.bytes(),
-            Algorithm::Depthwise(w) => size_of_val(w.as_slice()),
+    /// The panels of a matrix product, if it is one of `[depth, width]`.
+    pub(crate) fn pointwise(&self, depth: usize, width: usize) -> &Panels {
+        match &self.weights {
+            Weights::Direct(panels)
+                if [panels.groups, panels.taps, panels.depth, panels.width] == [1, 1, depth, width] =>
+            {
+                panels
+            }
+            _ => panic!("the kernel is not that of a 1x1 convolution from {depth} to {width} channels"),
         }
     }
+
+    /// Memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Direct(panels) => panels.bytes(),
+            Weights::Winograd(weights) => weights.bytes(),
+            Weights::Depthwise(w) => size_of_val(w.as_slice()),
+        }
+    }
+
+    /// How the convolution is computed, see [`work`].
+    pub fn algorithm(&self) -> Algorithm {
+        match &self.weights {
+            Weights::Direct(_) => Algorithm::Direct { kernel: self.kernel },
+            Weights::Winograd(_) => Algorithm::Winograd,
+            Weights::Depthwise(_) => Algorithm::Depthwise { kernel: self.kernel },
+        }
+    }
+}
+
+/// Whether [`pack`] takes Winograd's algorithm: all of a packed kernel that the sizes of batch and map decide.
+pub fn takes_winograd(cx: Cx<'_>, geom: &Conv2d) -> bool {
+    winograd::is_chosen(cx, geom, Pass::Forward)
 }
 
 /// Packs kernel `w` for [`forward`]; `scale`, one factor per output channel, folds a batch normalisation.
@@ -130,15 +187,15 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
-    let algorithm = if as_depthwise(geom).is_some() {
+    let weights = if as_depthwise(geom).is_some() {
         let scale = |w: &[f32]| scale.map_or(w.to_vec(), |s| w.iter().zip(s).map(|(w, s)| w * s).collect());
-        Algorithm::Depthwise(w.chunks_exact(geom.cout).flat_map(scale).collect())
-    } else if winograd::is_chosen(cx.winograd, geom, Pass::Forward) {
-        Algorithm::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
+        Weights::Depthwise(w.chunks_exact(geom.cout).flat_map(scale).collect())
+    } else if takes_winograd(cx, geom) {
+        Weights::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {
-        Algorithm::Direct(direct::pack(cx, geom, w, scale))
+        Weights::Direct(direct::pack(cx, geom, w, scale))
     };
-    PackedKernel { algorithm }
+    PackedKernel { kernel: [geom.kh, geom.kw], weights }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.
@@ -157,18 +214,18 @@ pub fn forward(
     assert_eq!(x.len(), geom.x_len(), "x length");
     assert_eq!(y.len(), geom.y_len(), "y length");
     epilogue.check(geom.cout, y.len());
-    match &kernel.algorithm {
-        Algorithm::Direct(panels) => {
+    match &kernel.weights {
+        Weights::Direct(panels) => {
             let shape = [panels.groups, panels.taps, panels.depth, panels.width];
             assert_eq!(shape, direct::panel_shape(geom), "kernel packed for another geometry");
             direct::forward(cx, geom, x, panels, y, epilogue);
         }
-        Algorithm::Winograd(weights) => {
+        Weights::Winograd(weights) => {
             let same = winograd::is_defined(geom) && weights.shape() == [geom.cin, geom.cout];
             assert!(same, "kernel packed for another geometry");
             winograd::forward(cx, geom, x, weights, y, epilogue);
         }
-        Algorithm::Depthwise(w) => {
+        Weights::Depthwise(w) => {
             let geom = as_depthwise(geom).expect("kernel packed for another geometry");
             depthwise::forward(cx, &geom, x, w, y, epilogue);
         }
@@ -187,7 +244,7 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     if let Some(geom) = as_depthwise(geom) {
         return depthwise::backward_kernel(cx, &geom, x, dy, dw);
     }
-    if winograd::is_chosen(cx.winograd, geom, Pass::Kernel) {
+    if winograd::is_chosen(cx, geom, Pass::Kernel) {
         return winograd::backward_kernel(cx, geom, x, dy, dw);
     }
     direct::backward_kernel(cx, geom, x, dy, dw);

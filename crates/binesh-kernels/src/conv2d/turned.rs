@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::winograd::{self, Pass};
-use super::{Conv2d, as_depthwise, columns, direct};
+use super::{Conv2d, Pass, as_depthwise, columns, direct, winograd};
 use crate::tile::Panels;
 use crate::{Cx, Write, depthwise};
 
@@ -11,11 +10,11 @@ use crate::{Cx, Write, depthwise};
 /// batch and map size.
 #[derive(Clone, Debug)]
 pub struct TurnedKernel {
-    algorithm: Algorithm,
+    order: Order,
 }
 
 #[derive(Clone, Debug)]
-enum Algorithm {
+enum Order {
     /// Panels for each phase of the input.
     Direct(Vec<Panels>),
     /// Few input channels.
@@ -28,11 +27,11 @@ enum Algorithm {
 impl TurnedKernel {
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        match &self.algorithm {
-            Algorithm::Direct(phases) => phases.iter().map(Panels::bytes).sum(),
-            Algorithm::Columns(panels) => panels.bytes(),
-            Algorithm::Winograd(weights) => weights.bytes(),
-            Algorithm::Depthwise(w) => size_of_val(w.as_slice()),
+        match &self.order {
+            Order::Direct(phases) => phases.iter().map(Panels::bytes).sum(),
+            Order::Columns(panels) => panels.bytes(),
+            Order::Winograd(weights) => weights.bytes(),
+            Order::Depthwise(w) => size_of_val(w.as_slice()),
         }
     }
 }
@@ -50,16 +49,16 @@ pub fn pack_turned(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) 
         let rows = w.chunks_exact(geom.cout.max(1));
         Cow::Owned(rows.flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect())
     });
-    let algorithm = if as_depthwise(geom).is_some() {
-        Algorithm::Depthwise(w.into_owned())
+    let order = if as_depthwise(geom).is_some() {
+        Order::Depthwise(w.into_owned())
     } else if direct::few_input_channels(geom) {
-        Algorithm::Columns(columns::pack(cx, geom, &w))
-    } else if winograd::is_chosen(cx.winograd, geom, Pass::InputPacked) {
-        Algorithm::Winograd(winograd::Weights::pack_turned(cx, [geom.cout, geom.cin], &w))
+        Order::Columns(columns::pack(cx, geom, &w))
+    } else if winograd::is_chosen(cx, geom, Pass::InputPacked) {
+        Order::Winograd(winograd::Weights::pack_turned(cx, [geom.cout, geom.cin], &w))
     } else {
-        Algorithm::Direct(direct::pack_turned(cx, geom, &w))
+        Order::Direct(direct::pack_turned(cx, geom, &w))
     };
-    TurnedKernel { algorithm }
+    TurnedKernel { order }
 }
 
 /// [`backward_input`] with a kernel packed before: for a kernel that many gradients pass.
@@ -76,21 +75,21 @@ pub fn backward_input_packed(
 ) {
     check(geom, dy, dx);
     let mismatch = "kernel packed for another geometry";
-    match &kernel.algorithm {
-        Algorithm::Direct(phases) => {
+    match &kernel.order {
+        Order::Direct(phases) => {
             assert!(direct::is_packed_for(geom, phases), "{mismatch}");
             direct::backward_input(cx, geom, dy, phases, dx, write);
         }
-        Algorithm::Columns(panels) => {
+        Order::Columns(panels) => {
             assert!(columns::is_packed_for(geom, panels), "{mismatch}");
             columns::backward_input(cx, geom, dy, panels, dx, write);
         }
-        Algorithm::Winograd(weights) => {
+        Order::Winograd(weights) => {
             let same = winograd::is_defined(geom) && weights.shape() == [geom.cout, geom.cin];
             assert!(same, "{mismatch}");
             winograd::backward_input_packed(cx, geom, dy, weights, dx, write);
         }
-        Algorithm::Depthwise(w) => {
+        Order::Depthwise(w) => {
             depthwise::backward_input(cx, &as_depthwise(geom).expect(mismatch), dy, w, dx, write);
         }
     }
@@ -107,7 +106,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
         depthwise::backward_input(cx, &geom, dy, w, dx, write);
     } else if direct::few_input_channels(geom) {
         columns::backward_input(cx, geom, dy, &columns::pack(cx, geom, w), dx, write);
-    } else if winograd::is_chosen(cx.winograd, geom, Pass::Input) {
+    } else if winograd::is_chosen(cx, geom, Pass::Input) {
         winograd::backward_input(cx, geom, dy, w, dx, write);
     } else {
         direct::backward_input(cx, geom, dy, &direct::pack_turned(cx, geom, w), dx, write);

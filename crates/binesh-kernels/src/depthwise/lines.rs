@@ -3,9 +3,12 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::GRAIN;
+use crate::window::Axis;
 use crate::{Activation, Cx, Epilogue, activation};
 
 /// Positions computed together: each weight loaded serves them all.
@@ -18,16 +21,26 @@ pub(super) struct Line {
     pub(super) count: usize,
     pub(super) input_step: usize,
     /// Tap, and the input column it sees from `first`.
-    pub(super) taps: Vec<(usize, usize)>,
+    pub(super) taps: Taps,
 }
+
+/// Pairs for each tap, on the stack for filters as large as any network has.
+pub(super) type Taps = SmallVec<[(usize, usize); 64]>;
+
+/// Lines with each other's taps: three where the stride is 1, and as many for each phase of a gradient.
+pub(super) type Columns = SmallVec<[Line; 4]>;
 
 impl Line {
     /// Splits the line where the taps that lie inside change. `at(column, tap)` is the input column seen.
-    pub(super) fn split(&self, taps: Vec<usize>, at: impl Fn(usize, usize) -> Option<usize>) -> Vec<Self> {
-        let mut lines: Vec<Self> = Vec::new();
+    pub(super) fn split(
+        &self,
+        taps: impl Iterator<Item = usize> + Clone,
+        at: impl Fn(usize, usize) -> Option<usize>,
+    ) -> Columns {
+        let mut lines = Columns::new();
         for i in 0..self.count {
             let first = self.first + i * self.step;
-            let taps: Vec<_> = taps.iter().filter_map(|&k| Some((k, at(first, k)?))).collect();
+            let taps: Taps = taps.clone().filter_map(|k| Some((k, at(first, k)?))).collect();
             match lines.last_mut() {
                 Some(line) if line.taps.iter().map(|t| t.0).eq(taps.iter().map(|t| t.0)) => line.count += 1,
                 _ => lines.push(Self { first, count: 1, taps, ..*self }),
@@ -46,12 +59,35 @@ pub(super) struct Lines<'a> {
     pub(super) y_size: [usize; 2],
     /// Taps in a row of the filter.
     pub(super) kw: usize,
-    /// For each output row: (filter row, input row).
-    pub(super) rows: Vec<Vec<(usize, usize)>>,
+    pub(super) rows: FilterRows,
     /// They cover the output columns, except, where adding, those that see nothing.
-    pub(super) columns: Vec<Line>,
+    pub(super) columns: Columns,
     /// `None` adds to `y`.
     pub(super) epilogue: Option<&'a Epilogue<'a>>,
+}
+
+/// Which rows of the input an output row sees.
+pub(super) enum FilterRows {
+    Forward(Axis),
+    /// Of the gradient: the axis of the forward pass, and its output rows.
+    Backward(Axis, usize),
+}
+
+impl FilterRows {
+    /// The row that output row `o` sees through filter row `k`.
+    #[inline(always)]
+    fn seen(&self, o: usize, k: usize) -> Option<usize> {
+        match self {
+            Self::Forward(axis) => axis.position(o, k),
+            Self::Backward(axis, outputs) => axis.source(*outputs, o, k),
+        }
+    }
+
+    fn taps(&self) -> usize {
+        match self {
+            Self::Forward(axis) | Self::Backward(axis, _) => axis.taps,
+        }
+    }
 }
 
 impl Lines<'_> {
@@ -62,19 +98,20 @@ impl Lines<'_> {
         }
         let rows_per_task = (GRAIN / row_len).max(1);
         cx.threads.run_chunks(y, rows_per_task * row_len, |task, y| {
-            let mut taps = Vec::new();
+            let mut taps = Taps::new();
             for (i, y) in y.chunks_exact_mut(row_len).enumerate() {
                 self.row(cx.isa, task * rows_per_task + i, y, &mut taps);
             }
         });
     }
 
-    fn row(&self, isa: Isa, row: usize, y: &mut [f32], taps: &mut Vec<(usize, usize)>) {
+    fn row(&self, isa: Isa, row: usize, y: &mut [f32], taps: &mut Taps) {
         let (channels, row_len) = (self.channels, y.len());
         let (image, oy) = (row / self.y_size[0], row % self.y_size[0]);
         for line in &self.columns {
             taps.clear();
-            for &(ky, iy) in &self.rows[oy] {
+            for ky in 0..self.rows.taps() {
+                let Some(iy) = self.rows.seen(oy, ky) else { continue };
                 for &(kx, ix) in &line.taps {
                     let at = (image * self.x_size[0] + iy) * self.x_size[1] + ix;
                     taps.push((at * channels, (ky * self.kw + kx) * channels));
@@ -97,27 +134,32 @@ impl Lines<'_> {
                 residual,
             });
         }
-        match self.epilogue.and_then(|e| e.activation) {
-            None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
-            Some(f) => activation::in_place(isa, f, y),
-        }
+        finish(isa, self.epilogue.and_then(|e| e.activation), y);
+    }
+}
+
+/// What [`Run`] leaves to do: activations that are no rectifiers.
+pub(crate) fn finish(isa: Isa, activation: Option<Activation>, y: &mut [f32]) {
+    match activation {
+        None | Some(Activation::Linear | Activation::Relu { slope: 0.0, threshold: 0.0, .. }) => {}
+        Some(f) => activation::in_place(isa, f, y),
     }
 }
 
 /// One line of one row.
-struct Run<'a> {
-    x: &'a [f32],
-    w: &'a [f32],
+pub(crate) struct Run<'a> {
+    pub(crate) x: &'a [f32],
+    pub(crate) w: &'a [f32],
     /// Offsets into `x`, for the first position, and into `w`.
-    taps: &'a [(usize, usize)],
-    count: usize,
-    x_step: usize,
-    y_step: usize,
-    channels: usize,
-    y: &'a mut [f32],
-    epilogue: Option<&'a Epilogue<'a>>,
+    pub(crate) taps: &'a [(usize, usize)],
+    pub(crate) count: usize,
+    pub(crate) x_step: usize,
+    pub(crate) y_step: usize,
+    pub(crate) channels: usize,
+    pub(crate) y: &'a mut [f32],
+    pub(crate) epilogue: Option<&'a Epilogue<'a>>,
     /// Its part of this line, laid out like `y`.
-    residual: Option<&'a [f32]>,
+    pub(crate) residual: Option<&'a [f32]>,
 }
 
 impl Kernel for Run<'_> {

@@ -5,10 +5,11 @@ mod lines;
 
 use std::borrow::Cow;
 
-use lines::{Line, Lines};
+use lines::{Columns, FilterRows, Line, Lines, Taps};
+pub(crate) use lines::{Run, finish};
 
 use crate::window::{Axis, product};
-use crate::{Cx, Epilogue, Write};
+use crate::{Algorithm, Cx, Epilogue, Work, Write};
 
 /// Sizes of a depthwise convolution.
 ///
@@ -52,7 +53,7 @@ impl Depthwise {
         product([self.kh, self.kw, self.c, self.multiplier])
     }
 
-    fn rows(&self) -> Axis {
+    pub(crate) fn rows(&self) -> Axis {
         let [stride, dilation, pad] = [self.stride[0], self.dilation[0], self.pad[0]];
         Axis { input: self.h, taps: self.kh, stride, dilation, pad }
     }
@@ -67,12 +68,19 @@ impl Depthwise {
         Self { c: self.c * self.multiplier, multiplier: 1, ..*self }
     }
 
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         assert!(self.multiplier > 0, "multiplier is positive");
         assert!(self.stride.iter().chain(&self.dilation).all(|&s| s > 0), "stride and dilation are positive");
         self.rows().check(self.ho);
         self.columns().check(self.wo);
     }
+}
+
+/// What the convolution takes, and each of its gradients.
+pub fn work(geom: &Depthwise) -> Work {
+    let algorithm = Algorithm::Depthwise { kernel: [geom.kh, geom.kw] };
+    let products = (geom.y_len() * geom.kh * geom.kw) as u64;
+    Work { algorithm, products, weight_bytes: (geom.kernel_len() * size_of::<f32>()) as u64 }
 }
 
 /// `y = activation(x * kernel + bias + residual)`.
@@ -90,7 +98,7 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
     }
     let g = geom.multiplied();
     let (rows, columns) = (g.rows(), g.columns());
-    let all = Line { first: 0, step: 1, count: g.wo, input_step: g.stride[1], taps: Vec::new() };
+    let all = Line { first: 0, step: 1, count: g.wo, input_step: g.stride[1], taps: Taps::new() };
     Lines {
         x: &repeated(x, geom.multiplier),
         w,
@@ -98,10 +106,8 @@ pub fn forward(cx: Cx<'_>, geom: &Depthwise, x: &[f32], w: &[f32], y: &mut [f32]
         x_size: [g.h, g.w],
         y_size: [g.ho, g.wo],
         kw: g.kw,
-        rows: (0..g.ho)
-            .map(|o| (0..g.kh).filter_map(|k| Some((k, rows.position(o, k)?))).collect())
-            .collect(),
-        columns: all.split((0..g.kw).collect(), |o, k| columns.position(o, k)),
+        rows: FilterRows::Forward(rows),
+        columns: all.split(0..g.kw, |o, k| columns.position(o, k)),
         epilogue: Some(epilogue),
     }
     .run(cx, y);
@@ -121,7 +127,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
     }
     let g = geom.multiplied();
     let (rows, columns) = (g.rows(), g.columns());
-    let mut lines = Vec::new();
+    let mut lines = Columns::new();
     let mut covered = 0;
     for phase in columns.phases() {
         let all = Line {
@@ -129,10 +135,10 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
             step: g.stride[1],
             count: phase.count,
             input_step: 1,
-            taps: Vec::new(),
+            taps: Taps::new(),
         };
         covered += all.count;
-        lines.extend(all.split(phase.taps, |i, k| columns.source(g.wo, i, k)));
+        lines.extend(all.split(phase.taps.into_iter(), |i, k| columns.source(g.wo, i, k)));
     }
     let replaces = write == Write::Replace && geom.multiplier == 1;
     if replaces && covered < g.w {
@@ -146,9 +152,7 @@ pub fn backward_input(cx: Cx<'_>, geom: &Depthwise, dy: &[f32], w: &[f32], dx: &
         x_size: [g.ho, g.wo],
         y_size: [g.h, g.w],
         kw: g.kw,
-        rows: (0..g.h)
-            .map(|i| (0..g.kh).filter_map(|k| Some((k, rows.source(g.ho, i, k)?))).collect())
-            .collect(),
+        rows: FilterRows::Backward(rows, g.ho),
         columns: lines,
         epilogue: (replaces && covered == g.w).then_some(&plain),
     };

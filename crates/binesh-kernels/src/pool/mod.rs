@@ -54,15 +54,21 @@ impl Pool {
         Axis { input: self.w, taps: self.kw, stride, dilation, pad }
     }
 
-    /// The offset (in values, within one image) of every input position of a window, in scan order.
-    fn taps(&self, oy: usize, ox: usize, taps: &mut Vec<usize>) {
-        taps.clear();
-        for ky in self.rows().taps_inside(oy) {
-            let iy = oy * self.stride[0] + ky * self.dilation[0] - self.pad[0];
-            for kx in self.columns().taps_inside(ox) {
-                let ix = ox * self.stride[1] + kx * self.dilation[1] - self.pad[1];
-                taps.push((iy * self.w + ix) * self.c);
-            }
+    /// The input positions of a window.
+    fn taps(&self, oy: usize, ox: usize) -> Taps {
+        let (rows, columns) = (self.rows().taps_inside(oy), self.columns().taps_inside(ox));
+        let iy = oy * self.stride[0] + rows.start * self.dilation[0];
+        let ix = ox * self.stride[1] + columns.start * self.dilation[1];
+        let row = self.w * self.c;
+        // What overflows is not read: the window is wholly in the padding, or has a single row or column inside.
+        Taps {
+            first: (iy
+                .wrapping_sub(self.pad[0])
+                .wrapping_mul(self.w)
+                .wrapping_add(ix.wrapping_sub(self.pad[1])))
+            .wrapping_mul(self.c),
+            counts: [rows.len(), columns.len()],
+            steps: [row.wrapping_mul(self.dilation[0]), self.c.wrapping_mul(self.dilation[1])],
         }
     }
 
@@ -86,6 +92,26 @@ impl Pool {
         product([self.kh, self.kw, self.w, self.c]);
         assert_eq!(x, self.x_len(), "x length");
         assert_eq!(y, self.y_len(), "y length");
+    }
+}
+
+/// Offsets of the input positions of a window, in values within one image.
+#[derive(Clone, Copy)]
+struct Taps {
+    first: usize,
+    /// Rows, columns.
+    counts: [usize; 2],
+    /// From one row, and from one column, to the next.
+    steps: [usize; 2],
+}
+
+impl Taps {
+    /// All offsets, in scan order.
+    fn list(self, list: &mut Vec<usize>) {
+        let [rows, columns] = self.counts;
+        let at = |i: usize| self.first + i / columns * self.steps[0] + i % columns * self.steps[1];
+        list.clear();
+        list.extend((0..rows * columns).map(at));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Pool;
+use super::{Pool, Taps};
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::{GRAIN, SharedMut};
 use crate::{Cx, Write};
@@ -23,14 +23,12 @@ pub(super) fn forward(cx: Cx<'_>, g: &Pool, mode: Mode, x: &[f32], y: &mut [f32]
     // A window costs as much as the values it reads.
     let rows_per_task = (GRAIN / (row_len * g.kh * g.kw).max(1)).max(1);
     cx.threads.run_chunks(y, rows_per_task * row_len, |task, y| {
-        let mut taps = Vec::new();
         for (i, y) in y.chunks_exact_mut(row_len).enumerate() {
             let row = task * rows_per_task + i;
             let x = &x[row / g.ho * image..][..image];
             for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
-                g.taps(row % g.ho, ox, &mut taps);
-                let factor = 1.0 / g.count(row % g.ho, ox);
-                cx.isa.dispatch(Window { mode, x, taps: &taps, factor, y });
+                let (taps, factor) = (g.taps(row % g.ho, ox), 1.0 / g.count(row % g.ho, ox));
+                cx.isa.dispatch(Window { mode, x, taps, factor, y });
             }
         }
     });
@@ -41,8 +39,7 @@ struct Window<'a> {
     mode: Mode,
     /// One image.
     x: &'a [f32],
-    /// Where the channels of each position begin.
-    taps: &'a [usize],
+    taps: Taps,
     factor: f32,
     y: &'a mut [f32],
 }
@@ -53,22 +50,29 @@ impl Kernel for Window<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { mode, x, taps, factor, y } = self;
+        let [rows, columns] = taps.counts;
         for (i, y) in y.chunks_mut(S::LANES).enumerate() {
             let from = i * S::LANES;
             let sum = match mode {
                 Mode::Max => {
                     let mut max = s.splat(f32::NEG_INFINITY);
-                    for &tap in taps {
-                        let v = load_part(s, &x[tap + from..][..y.len()]);
-                        // Where the maximum is NaN it stays; where `v` is, `max` gives it.
-                        max = s.select(s.less_or_equal(max, max), s.max(max, v), max);
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let tap = taps.first + row * taps.steps[0] + column * taps.steps[1];
+                            let v = load_part(s, &x[tap + from..][..y.len()]);
+                            // Where the maximum is NaN it stays; where `v` is, `max` gives it.
+                            max = s.select(s.less_or_equal(max, max), s.max(max, v), max);
+                        }
                     }
                     max
                 }
                 Mode::Average => {
                     let mut sum = s.splat(0.0);
-                    for &tap in taps {
-                        sum = s.add(sum, load_part(s, &x[tap + from..][..y.len()]));
+                    for row in 0..rows {
+                        for column in 0..columns {
+                            let tap = taps.first + row * taps.steps[0] + column * taps.steps[1];
+                            sum = s.add(sum, load_part(s, &x[tap + from..][..y.len()]));
+                        }
                     }
                     s.mul(sum, s.splat(factor))
                 }
@@ -131,7 +135,7 @@ impl Kernel for Band<'_> {
         let mut taps = Vec::new();
         for oy in g.windows_over(&rows) {
             for ox in 0..g.wo {
-                g.taps(oy, ox, &mut taps);
+                g.taps(oy, ox).list(&mut taps);
                 let before = taps.partition_point(|&tap| tap < first);
                 let own = taps.partition_point(|&tap| tap < end);
                 let (before, own) = (&taps[..before], &taps[before..own]);

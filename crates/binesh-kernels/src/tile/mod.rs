@@ -14,6 +14,7 @@ use std::ops::Range;
 pub(crate) use panels::{Panels, Transpose};
 
 use crate::isa::Isa;
+use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
 use crate::{Activation, Cx, Epilogue, Write, activation};
@@ -118,7 +119,6 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         if m == 0 || y.is_empty() {
             return;
         }
-        let zeros = vec![0.0; panels.depth];
         let blocks = m.div_ceil(BLOCK_ROWS);
         // Blocks of equal size rather than full ones and a rest.
         let block_rows = m.div_ceil(ROWS).div_ceil(blocks) * ROWS;
@@ -132,20 +132,27 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         let per_split = per_group.div_ceil(splits);
         let splits = per_group.div_ceil(per_split);
         let y = SharedMut::new(y);
-        let task = |i: usize| {
-            let (split, block, group) = (i % splits, i / splits % blocks, i / splits / blocks);
-            let rows = block * block_rows..((block + 1) * block_rows).min(m);
-            let panels = split * per_split..((split + 1) * per_split).min(per_group);
-            self.block(cx.isa, &zeros, group, rows, panels, y);
-        };
         let tasks = splits * blocks * panels.groups;
-        if parallel { cx.threads.run(tasks, task) } else { (0..tasks).for_each(task) }
+        let entries = block_rows * panels.taps;
+        let need = lines::<*const f32>(entries) + lines::<usize>(block_rows) + lines::<usize>(panels.taps);
+        with_scratch(panels.depth, |zeros| {
+            zeros.fill(0.0);
+            let zeros = &*zeros;
+            scratch::run(parallel.then_some(cx.threads), tasks, need, |i, scratch| {
+                let (split, block, group) = (i % splits, i / splits % blocks, i / splits / blocks);
+                let rows = block * block_rows..((block + 1) * block_rows).min(m);
+                let panels = split * per_split..((split + 1) * per_split).min(per_group);
+                self.block(cx.isa, zeros, scratch, group, rows, panels, y);
+            });
+        });
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a task is, and what it works with")]
     fn block(
         &self,
         isa: Isa,
         zeros: &[f32],
+        mut scratch: Scratch<'_>,
         group: usize,
         rows: Range<usize>,
         panels: Range<usize>,
@@ -153,11 +160,12 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
     ) {
         let Panels { taps, depth, .. } = *self.panels;
         let tiles = rows.len().div_ceil(ROWS);
-        let mut table = vec![zeros.as_ptr(); tiles * taps * ROWS];
-        let mut outputs = vec![0; rows.len()];
-        let mut offsets = vec![PADDING; taps];
+        let table = scratch.take::<*const f32>(tiles * taps * ROWS);
+        let outputs = scratch.take::<usize>(rows.len());
+        let offsets = scratch.take::<usize>(taps);
+        table.fill(zeros.as_ptr());
         self.places.each(rows, |i, place| {
-            outputs[i] = (self.locate)(place, group, &mut offsets);
+            outputs[i] = (self.locate)(place, group, offsets);
             let tile = &mut table[i / ROWS * taps * ROWS..][..taps * ROWS];
             for (tap, &offset) in offsets.iter().enumerate() {
                 if offset != PADDING {
@@ -166,31 +174,22 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
             }
         });
         let all = self.panels;
-        isa.dispatch(Block {
-            isa,
-            table: &table,
-            outputs: &outputs,
-            all,
-            group,
-            panels,
-            store: self.store,
-            y,
-        });
+        isa.dispatch(Block { isa, table, outputs, all, group, panels, store: self.store, y });
     }
 }
 
 /// Some rows times some panels. Not generic over how the rows were found, so that it is compiled once per set.
-struct Block<'a> {
-    isa: Isa,
+pub(crate) struct Block<'a> {
+    pub(crate) isa: Isa,
     /// `[tiles][taps][ROWS]`: each leads to `depth` values of `x` or of zeros.
-    table: &'a [*const f32],
+    pub(crate) table: &'a [*const f32],
     /// Where each row begins in `y`.
-    outputs: &'a [usize],
-    all: &'a Panels,
-    group: usize,
-    panels: Range<usize>,
-    store: Store<'a>,
-    y: SharedMut,
+    pub(crate) outputs: &'a [usize],
+    pub(crate) all: &'a Panels,
+    pub(crate) group: usize,
+    pub(crate) panels: Range<usize>,
+    pub(crate) store: Store<'a>,
+    pub(crate) y: SharedMut,
 }
 
 impl Kernel for Block<'_> {
@@ -308,10 +307,12 @@ impl Tile<'_> {
             s.store_slice(sums[r][0], &mut stored[r]);
             s.store_slice(sums[r][1], &mut stored[r][8..]);
         }
-        if self.width == PANEL {
-            self.rows_of_whole_panel(s, &stored);
-        } else {
-            self.rows_of_partial_panel(&stored);
+        match &self.store {
+            Store::Replace(epilogue) if self.width == PANEL => {
+                self.rows_of_whole_panel(s, epilogue, &mut stored)
+            }
+            Store::Add if self.width == PANEL => self.add_rows_of_whole_panel(s, &stored),
+            _ => self.rows_of_partial_panel(&stored),
         }
     }
 
@@ -330,31 +331,36 @@ impl Tile<'_> {
     }
 
     #[inline(always)]
-    fn rows_of_whole_panel<S: Simd>(&self, s: S, sums: &[[f32; PANEL]]) {
-        let Store::Replace(epilogue) = &self.store else {
-            for (row, &output) in sums.iter().zip(self.outputs) {
-                // SAFETY: rows of different outputs do not overlap, and this task owns them.
-                let y = unsafe { self.y.slice(output + self.first, PANEL) };
-                s.store_slice(s.add(s.load_slice(y), s.load_slice(row)), y);
-                s.store_slice(s.add(s.load_slice(&y[8..]), s.load_slice(&row[8..])), &mut y[8..]);
-            }
-            return;
-        };
+    fn rows_of_whole_panel<S: Simd>(&self, s: S, epilogue: &Epilogue<'_>, sums: &mut [[f32; PANEL]]) {
         let (bias, low, high, later) = self.finish(s, epilogue);
-        for (row, &output) in sums.iter().zip(self.outputs) {
-            let at = output + self.first;
-            let mut row = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
+        for (row, &output) in sums.iter_mut().zip(self.outputs) {
+            let mut sum = [s.add(s.load_slice(row), bias[0]), s.add(s.load_slice(&row[8..]), bias[1])];
             if let Some(residual) = epilogue.residual {
-                let residual = &residual[at..][..PANEL];
-                row = [s.add(row[0], s.load_slice(residual)), s.add(row[1], s.load_slice(&residual[8..]))];
+                let residual = &residual[output + self.first..][..PANEL];
+                sum = [s.add(sum[0], s.load_slice(residual)), s.add(sum[1], s.load_slice(&residual[8..]))];
             }
+            s.store_slice(s.min(high, s.max(low, sum[0])), row);
+            s.store_slice(s.min(high, s.max(low, sum[1])), &mut row[8..]);
+        }
+        if let Some(f) = later {
+            // All rows in one call, which costs as much as the function of a row.
+            activation::in_place(self.isa, f, sums.as_flattened_mut());
+        }
+        for (row, &output) in sums.iter().zip(self.outputs) {
             // SAFETY: rows of different outputs do not overlap, and this task owns them.
-            let y = unsafe { self.y.slice(at, PANEL) };
-            s.store_slice(s.min(high, s.max(low, row[0])), y);
-            s.store_slice(s.min(high, s.max(low, row[1])), &mut y[8..]);
-            if let Some(f) = later {
-                activation::in_place(self.isa, f, y);
-            }
+            let y = unsafe { self.y.slice(output + self.first, PANEL) };
+            s.store_slice(s.load_slice(row), y);
+            s.store_slice(s.load_slice(&row[8..]), &mut y[8..]);
+        }
+    }
+
+    #[inline(always)]
+    fn add_rows_of_whole_panel<S: Simd>(&self, s: S, sums: &[[f32; PANEL]]) {
+        for (row, &output) in sums.iter().zip(self.outputs) {
+            // SAFETY: rows of different outputs do not overlap, and this task owns them.
+            let y = unsafe { self.y.slice(output + self.first, PANEL) };
+            s.store_slice(s.add(s.load_slice(y), s.load_slice(row)), y);
+            s.store_slice(s.add(s.load_slice(&y[8..]), s.load_slice(&row[8..])), &mut y[8..]);
         }
     }
 

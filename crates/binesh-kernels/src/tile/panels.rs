@@ -62,11 +62,17 @@ impl Panels {
         Self { data, groups, taps, depth, width }
     }
 
+    /// Bytes of panels of this shape.
+    pub(crate) fn bytes_of([groups, taps, depth, width]: [usize; 4]) -> u64 {
+        let values = groups * width.next_multiple_of(PANEL) * taps * depth;
+        (values * size_of::<f32>()) as u64
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.data.as_slice())
     }
 
-    pub(super) fn per_group(&self) -> usize {
+    pub(crate) fn per_group(&self) -> usize {
         self.width.div_ceil(PANEL)
     }
 

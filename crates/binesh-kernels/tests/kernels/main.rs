@@ -2,6 +2,7 @@
 
 mod bilinear;
 mod elementwise;
+mod inverted;
 mod linear;
 mod pooling;
 mod reference;

@@ -1,6 +1,6 @@
 //! What the tests share: made-up numbers, the set of contexts, and comparison.
 
-use binesh_kernels::{Cx, Isa, Threads, Winograd, Write};
+use binesh_kernels::{Costs, Cx, Isa, Threads, Winograd, Write};
 
 /// Reproducible values in -1..1, different for each `seed`.
 pub(crate) fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -24,8 +24,9 @@ pub(crate) fn check_everywhere(want: &[f64], tolerance: f64, run: impl Fn(Cx<'_>
     for isa in Isa::available() {
         let mut first: Option<Vec<f32>> = None;
         for count in 1..=3 {
-            let got =
-                POOLS.with(|pools| run(Cx { isa, threads: &pools[count - 1], winograd: Winograd::Never }));
+            let got = POOLS.with(|pools| {
+                run(Cx { isa, threads: &pools[count - 1], winograd: Winograd::Never, costs: &Costs::DEFAULT })
+            });
             assert_eq!(got.len(), want.len());
             for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
                 let error = (f64::from(got) - want).abs();

@@ -126,7 +126,15 @@ fn fit(line: &str, width: usize, overflow: Overflow) -> String {
     }
     match overflow {
         Overflow::Fold => cut(line, width),
-        Overflow::Ellipsis => cut(line, width - 1) + "…",
+        Overflow::Ellipsis => cut_with_mark(line, width),
+    }
+}
+
+/// The text, or as much of it as fits before `…`.
+pub(crate) fn cut_with_mark(text: &str, width: usize) -> String {
+    match cells(text) > width {
+        true => cut(text, width.saturating_sub(1)) + "…",
+        false => text.to_owned(),
     }
 }
 

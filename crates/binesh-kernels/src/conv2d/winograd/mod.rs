@@ -11,12 +11,12 @@ mod transform;
 
 use std::ops::Range;
 
-use super::Conv2d;
-use crate::scratch::with_scratch;
+use super::{Conv2d, Pass};
+use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
-use crate::{Cx, Epilogue, Isa, Winograd, Write, activation};
+use crate::{Algorithm, Costs, Cx, Epilogue, Isa, Winograd, Work, Write, activation};
 pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
 use pack::{Given, Panels, Source, packed_len};
@@ -48,9 +48,6 @@ const SHARED_VALUES: usize = 2 << 20;
 /// Panels whose products are formed before they are transformed to outputs.
 const PANELS_AT_ONCE: usize = 4;
 
-/// What transforming a tile costs for each channel, in multiplications.
-const TRANSFORM_COST: u64 = 240;
-
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
     let small = g.pad.iter().all(|&pad| pad < EDGE / 2);
@@ -58,51 +55,41 @@ pub(super) fn is_defined(g: &Conv2d) -> bool {
     [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && dense && small
 }
 
-/// What is computed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// The output; the kernel was packed before.
-    Forward,
-    /// The gradient of the input; the kernel is packed on the way.
-    Input,
-    /// The gradient of the input; the kernel was packed before.
-    InputPacked,
-    /// The gradient of the kernel.
-    Kernel,
-}
-
-impl Pass {
-    /// What a weight costs, in multiplications: one of the direct sum's 9 for each pair of channels, and one of
-    /// [`PRODUCTS`]. Measured on a Zen 2.
-    fn weight_costs(self) -> [u64; 2] {
-        match self {
-            Pass::Forward | Pass::InputPacked => [14, 14],
-            Pass::Input => [60, 24],
-            Pass::Kernel => [60, 60],
-        }
-    }
-}
-
 /// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
-pub(super) fn is_chosen(choice: Winograd, g: &Conv2d, pass: Pass) -> bool {
+pub(super) fn is_chosen(cx: Cx<'_>, g: &Conv2d, pass: Pass) -> bool {
     is_defined(g)
-        && match choice {
-            Winograd::WhereFaster => is_faster(g, pass),
+        && match cx.winograd {
+            Winograd::WhereFaster => is_faster(cx.costs, g, pass),
             Winograd::WherePossible => true,
             Winograd::Never => false,
         }
 }
 
-fn is_faster(g: &Conv2d, pass: Pass) -> bool {
+fn is_faster(costs: &Costs, g: &Conv2d, pass: Pass) -> bool {
     if g.cin.min(g.cout) < FEW_CHANNELS {
         return false;
     }
-    let (pairs, tiles) = ((g.cin * g.cout) as u64, tiles(g).count() as u64);
-    let [direct, winograd] = pass.weight_costs();
-    let direct = g.macs() + pairs * 9 * direct;
-    let multiplied = pairs * PRODUCTS as u64 * (tiles.next_multiple_of(ROWS as u64) + winograd);
-    let transformed = tiles * (g.cin + g.cout) as u64 * TRANSFORM_COST;
-    multiplied + transformed < direct
+    let pairs = (g.cin * g.cout) as f64;
+    let [direct, winograd] = match pass {
+        Pass::Forward | Pass::InputPacked => [costs.forward_direct_weight, costs.forward_winograd_weight],
+        Pass::Input => [costs.input_direct_weight, costs.input_winograd_weight],
+        Pass::Kernel => [costs.kernel_direct_weight, costs.kernel_winograd_weight],
+    };
+    let direct = g.macs() as f64 + pairs * 9.0 * direct;
+    multiplications(costs, g) + pairs * PRODUCTS as f64 * winograd < direct
+}
+
+/// What the convolution, or either of its gradients, takes.
+pub(super) fn work(costs: &Costs, g: &Conv2d) -> Work {
+    let weight_bytes = (packed_len([g.cin, g.cout]) * size_of::<f32>()) as u64;
+    Work { algorithm: Algorithm::Winograd, products: multiplications(costs, g) as u64, weight_bytes }
+}
+
+/// Multiplications of whole register tiles, and what the transforms cost.
+fn multiplications(costs: &Costs, g: &Conv2d) -> f64 {
+    let tiles = tiles(g).count();
+    let multiplied = (g.cin * g.cout * PRODUCTS) as f64 * tiles.next_multiple_of(ROWS) as f64;
+    multiplied + (tiles * (g.cin + g.cout)) as f64 * costs.winograd_transform
 }
 
 /// The convolution of `dy` with the kernel turned around.
@@ -159,16 +146,12 @@ fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: Given<'_>, y: &mut [f32], sto
     if y.is_empty() {
         return;
     }
-    let zeros = vec![0.0; g.cin];
-    let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride: g.cin.next_multiple_of(LANES) };
-    let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
-    if in_blocks(cx, g) {
-        let (count, threads) = (job.tiles.count(), cx.threads.count());
-        let block = count.div_ceil(count.div_ceil(BLOCK_TILES).next_multiple_of(threads));
-        cx.threads.run(count.div_ceil(block), |i| job.block(i * block..((i + 1) * block).min(count)));
-    } else {
-        job.shared(cx);
-    }
+    with_scratch(g.cin, |zeros| {
+        zeros.fill(0.0);
+        let input = Input { isa: cx.isa, g, x, zeros, stride: g.cin.next_multiple_of(LANES) };
+        let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
+        if in_blocks(cx, g) { job.blocks(cx) } else { job.shared(cx) }
+    });
 }
 
 /// Whether each thread takes tiles from input to output: there are enough for all, and few weights to be read again for
@@ -187,13 +170,18 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Some tiles from input to output, on this thread.
-    fn block(&self, tiles: Range<usize>) {
-        with_scratch(self.transformed_len(tiles.len()), |v| {
+    /// Each thread takes some tiles from input to output.
+    fn blocks(&self, cx: Cx<'_>) {
+        let (count, panels) = (self.tiles.count(), self.panels());
+        let block = count.div_ceil(count.div_ceil(BLOCK_TILES).next_multiple_of(cx.threads.count()));
+        let columns = panels.min(PANELS_AT_ONCE);
+        let need = lines::<f32>(self.transformed_len(block)) + self.multiply_lines(block, columns);
+        scratch::run(Some(cx.threads), count.div_ceil(block), need, |i, mut scratch| {
+            let tiles = part(&(0..count), block, i);
+            let v = scratch.take(self.transformed_len(tiles.len()));
             self.input.transform(&tiles, &tiles, SharedMut::new(v));
-            let panels = self.panels();
-            for first in (0..panels).step_by(PANELS_AT_ONCE) {
-                self.multiply(v, &tiles, &tiles, first..panels.min(first + PANELS_AT_ONCE));
+            for panels in parts(0..panels, columns) {
+                self.multiply(v, &tiles, &tiles, panels, scratch.again());
             }
         });
     }
@@ -207,16 +195,17 @@ impl Job<'_> {
         with_scratch(self.transformed_len(held), |v| {
             for held in parts(0..count, held) {
                 let shared = SharedMut::new(v);
-                let rows: Vec<_> = parts(held.clone(), held.len().div_ceil(4 * threads)).collect();
-                cx.threads.run(rows.len(), |i| self.input.transform(&rows[i], &held, shared));
+                let rows = held.len().div_ceil(4 * threads);
+                let transform = |i| self.input.transform(&part(&held, rows, i), &held, shared);
+                cx.threads.run(held.len().div_ceil(rows), transform);
                 let columns = panels.div_ceil(2 * threads).min(PANELS_AT_ONCE);
-                let columns: Vec<_> = parts(0..panels, columns).collect();
-                let splits = (2 * threads).div_ceil(columns.len());
-                let rows = held.len().div_ceil(ROWS).div_ceil(splits) * ROWS;
-                let rows: Vec<_> = parts(held.clone(), rows).collect();
-                cx.threads.run(rows.len() * columns.len(), |i| {
-                    let (row, column) = (i % rows.len(), i / rows.len());
-                    self.multiply(v, &rows[row], &held, columns[column].clone());
+                let across = panels.div_ceil(columns);
+                let rows = held.len().div_ceil(ROWS).div_ceil((2 * threads).div_ceil(across)) * ROWS;
+                let down = held.len().div_ceil(rows);
+                let need = self.multiply_lines(rows.min(held.len()), columns);
+                scratch::run(Some(cx.threads), down * across, need, |i, scratch| {
+                    let panels = part(&(0..panels), columns, i / down);
+                    self.multiply(v, &part(&held, rows, i % down), &held, panels, scratch);
                 });
             }
         });
@@ -230,22 +219,33 @@ impl Job<'_> {
         PRODUCTS * tiles * self.input.stride
     }
 
+    /// Working memory of [`Job::multiply`] for as many tiles and panels.
+    fn multiply_lines(&self, tiles: usize, panels: usize) -> usize {
+        lines::<f32>(PRODUCTS * tiles * panels * PANEL)
+            + self.weights.lines([self.input.g.cin, self.input.g.cout], panels)
+    }
+
     /// The outputs of `tiles` in the channels of `panels`.
-    fn multiply(&self, v: &[f32], tiles: &Range<usize>, held: &Range<usize>, panels: Range<usize>) {
+    fn multiply(
+        &self,
+        v: &[f32],
+        tiles: &Range<usize>,
+        held: &Range<usize>,
+        panels: Range<usize>,
+        mut scratch: Scratch<'_>,
+    ) {
         let Input { isa, g, stride, .. } = self.input;
         let (rows, width) = (tiles.len(), panels.len() * PANEL);
         let first = panels.start * PANEL;
         let channels = width.min(g.cout - first);
-        with_scratch(PRODUCTS * rows * width, |m| {
-            let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
-            self.weights.with_panels(isa, [g.cin, g.cout], panels.clone(), |weights| {
-                let panels = panels.len();
-                isa.dispatch(Products { v, stride, plane, rows, weights, panels, m });
-            });
-            self.tiles.each(tiles.clone(), |i, place| {
-                let m = &m[i * width..];
-                isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
-            });
+        let m = scratch.take::<f32>(PRODUCTS * rows * width);
+        let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
+        let weights = self.weights.panels(isa, [g.cin, g.cout], panels.clone(), scratch);
+        isa.dispatch(Products { v, stride, plane, rows, weights, panels: panels.len(), m });
+        let m = &*m;
+        self.tiles.each(tiles.clone(), |i, place| {
+            let m = &m[i * width..];
+            isa.dispatch(Output { job: self, m, plane: rows * width, place, first, channels });
         });
     }
 }
@@ -293,6 +293,11 @@ impl Input<'_> {
 fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
     let end = range.end;
     range.step_by(len).map(move |start| start..end.min(start + len))
+}
+
+/// Part `i` of [`parts`].
+fn part(range: &Range<usize>, len: usize, i: usize) -> Range<usize> {
+    range.start + i * len..range.end.min(range.start + (i + 1) * len)
 }
 
 /// The last `count` values, from `start` on, of each of some pixels; then zeros.

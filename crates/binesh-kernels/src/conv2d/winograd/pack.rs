@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{LANES, PRODUCTS, transform};
-use crate::scratch::with_scratch;
+use crate::scratch::{Scratch, lines};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{PANEL, Transpose};
 use crate::{Cx, Isa};
@@ -73,26 +73,39 @@ pub(super) enum Given<'a> {
     Raw(Source<'a>),
 }
 
-impl Given<'_> {
-    /// Calls `f` with some panels.
-    pub(super) fn with_panels(
+impl<'a> Given<'a> {
+    /// Working memory that [`Given::panels`] needs for as many.
+    pub(super) fn lines(self, [depth, _]: [usize; 2], panels: usize) -> usize {
+        match self {
+            Given::Packed(_) => 0,
+            Given::Raw(_) => lines::<f32>(panels * PRODUCTS * depth * PANEL),
+        }
+    }
+
+    /// Some panels.
+    pub(super) fn panels<'b>(
         self,
         isa: Isa,
         shape: [usize; 2],
         panels: Range<usize>,
-        f: impl FnOnce(Panels<'_>),
-    ) {
+        mut scratch: Scratch<'b>,
+    ) -> Panels<'b>
+    where
+        'a: 'b,
+    {
         let [depth, _] = shape;
         let len = PRODUCTS * depth * PANEL;
-        match self {
-            Given::Packed(all) => f(Panels { data: &all.data[panels.start * len..panels.end * len], depth }),
-            Given::Raw(source) => with_scratch(panels.len() * len, |data| {
+        let data = match self {
+            Given::Packed(all) => &all.data[panels.start * len..panels.end * len],
+            Given::Raw(source) => {
+                let data = scratch.take(panels.len() * len);
                 for (panel, to) in panels.zip(data.chunks_exact_mut(len)) {
                     source.pack_panel(isa, shape, panel, to);
                 }
-                f(Panels { data, depth });
-            }),
-        }
+                data
+            }
+        };
+        Panels { data, depth }
     }
 }
 
