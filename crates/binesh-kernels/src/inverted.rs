@@ -4,7 +4,7 @@
 //! The wide map, six times the size of what goes in and out, is never whole: a task makes a few rows of it in a ring, just
 //! those that the filter sees for the next output rows, filters them into a second small buffer, and multiplies that. Both
 //! buffers and the weights stay in the second-level cache. The loops, from the outside: bands of output rows (a task
-//! each), groups of [`GROUP`] pixels or more, and within a group the three products one after the other, with the same
+//! each), groups of 24 pixels or more, and within a group the three products one after the other, with the same
 //! tiles and in the same order of additions as on their own, so that results are the same to the bit.
 
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::tile::{Block, Panels, ROWS, Store};
 use crate::window::product;
 use crate::{Activation, Cx, Epilogue};
 
-/// Pixels of the output that are finished together, at least: four tiles of [`ROWS`], for whole tiles to prevail.
+/// Pixels of the output that are finished together, at least: four tiles of rows, for whole tiles to prevail.
 const GROUP: usize = 24;
 
 /// Output rows of a band, at least: each band makes again the rows that its filter shares with the band before.

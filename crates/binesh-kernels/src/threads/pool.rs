@@ -233,7 +233,6 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn each_once(pool: &Pool, count: usize) {
         let seen: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
@@ -256,8 +255,9 @@ mod tests {
         let pool = Pool::new(2);
         let threads = Mutex::new(std::collections::HashSet::new());
         for _ in 0..5 {
-            thread::sleep(Duration::from_millis(20));
-            assert!(pool.shared.any_asleep.load(Ordering::SeqCst), "they sleep between jobs");
+            while pool.shared.lock_asleep().count < 2 {
+                thread::yield_now();
+            }
             // Tasks that last until all three threads have one.
             let here = AtomicUsize::new(0);
             pool.run(3, &|_| {

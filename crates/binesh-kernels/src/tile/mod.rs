@@ -8,6 +8,7 @@
 //! bits alone as within a batch.
 
 mod panels;
+mod strip;
 
 use std::ops::Range;
 
@@ -202,8 +203,13 @@ impl Kernel for Block<'_> {
         // overlap (promised to `Rows::run`), and each is written by one task.
         unsafe {
             if self.all.panel(self.group, 0).len() * 4 * self.panels.len() <= CACHED_WEIGHTS {
+                let plain = strip::Plain::of(s, &self);
                 for tile in 0..tiles {
-                    for panel in self.panels.clone() {
+                    let done = match &plain {
+                        Some(plain) => plain.run(s, &self, tile),
+                        None => self.panels.start,
+                    };
+                    for panel in done..self.panels.end {
                         self.tile(panel, tile).run(s);
                     }
                 }

@@ -1,0 +1,94 @@
+//! A tile of rows against all panels, for weights that stay in the second-level cache: where there are few input channels
+//! the sums of a tile take hardly longer than what is around them, so that is done once for all panels.
+
+use super::{Block, PANEL, ROWS, Store, accumulate, limits};
+use crate::simd::Simd;
+
+/// What is the same for all tiles of a block whose outputs are replaced and whose activation is none or a rectifier.
+pub(super) struct Plain<'a, V> {
+    bias: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    low: V,
+    high: V,
+}
+
+impl<'a, V: Copy> Plain<'a, V> {
+    /// `None` where an epilogue is not of the kind.
+    #[inline(always)]
+    pub(super) fn of<S: Simd<V = V>>(s: S, block: &Block<'a>) -> Option<Self> {
+        let Store::Replace(epilogue) = block.store else { return None };
+        let (low, high, None) = limits(s, epilogue.activation) else { return None };
+        Some(Self { bias: epilogue.bias, residual: epilogue.residual, low, high })
+    }
+
+    /// Finishes a tile in all panels that are whole; gives the first that is left.
+    ///
+    /// # Safety
+    /// The block's table leads to `depth` values for every tap and row, and nobody else uses its outputs meanwhile.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Simd<V = V>>(&self, s: S, block: &Block<'_>, tile: usize) -> usize {
+        // SAFETY: passed on.
+        unsafe {
+            match block.outputs.len() - tile * ROWS {
+                6.. => self.rows::<S, 6>(s, block, tile),
+                5 => self.rows::<S, 5>(s, block, tile),
+                4 => self.rows::<S, 4>(s, block, tile),
+                3 => self.rows::<S, 3>(s, block, tile),
+                2 => self.rows::<S, 2>(s, block, tile),
+                _ => self.rows::<S, 1>(s, block, tile),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Plain::run`], and the tile has `R` rows.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Constant indices, as in `Tile::rows`.
+    unsafe fn rows<S: Simd<V = V>, const R: usize>(&self, s: S, block: &Block<'_>, tile: usize) -> usize {
+        let all = block.all;
+        let end = block.panels.end.min(all.width / PANEL);
+        let first = block.panels.start;
+        if end <= first {
+            return first;
+        }
+        let rows = &block.table[tile * all.taps * ROWS..][..all.taps * ROWS];
+        let (from, len) = (first * PANEL, (end - first) * PANEL);
+        let outputs = &block.outputs[tile * ROWS..][..R];
+        let mut y = [std::ptr::null_mut(); R];
+        let mut residual = [std::ptr::null(); R];
+        for r in 0..R {
+            y[r] = block.y.address(outputs[r] + from, len);
+            if let Some(all) = self.residual {
+                residual[r] = all[outputs[r] + from..][..len].as_ptr();
+            }
+        }
+        let bias = self.bias.map(|bias| bias[block.group * all.width + from..][..len].as_ptr());
+        for panel in first..end {
+            let at = (panel - first) * PANEL;
+            // SAFETY: the table's promise; `at + PANEL <= len` for the bias, and for each row of the residual and of the
+            // output, as sliced above. Outputs of different rows and panels do not overlap, and this task owns them.
+            unsafe {
+                let mut sums = accumulate::<S, R>(s, rows, all.depth, all.panel(block.group, panel));
+                if let Some(bias) = bias {
+                    let bias = [s.load(bias.add(at)), s.load(bias.add(at + S::LANES))];
+                    for r in 0..R {
+                        sums[r] = [s.add(sums[r][0], bias[0]), s.add(sums[r][1], bias[1])];
+                    }
+                }
+                if self.residual.is_some() {
+                    for r in 0..R {
+                        let more = residual[r].add(at);
+                        sums[r] =
+                            [s.add(sums[r][0], s.load(more)), s.add(sums[r][1], s.load(more.add(S::LANES)))];
+                    }
+                }
+                for r in 0..R {
+                    let y = y[r].add(at);
+                    s.store(s.min(self.high, s.max(self.low, sums[r][0])), y);
+                    s.store(s.min(self.high, s.max(self.low, sums[r][1])), y.add(S::LANES));
+                }
+            }
+        }
+        end
+    }
+}
