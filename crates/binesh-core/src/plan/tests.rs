@@ -377,7 +377,7 @@ struct Block {
     nodes: [NodeId; 4],
 }
 
-fn block() -> Block {
+fn block(function: Option<Activation>) -> Block {
     let (mut graph, mut params) = (Graph::default(), Params::default());
     let mut seed = 300;
     let mut weight = |graph: &mut Graph, params: &mut Params, shape: Shape| {
@@ -400,18 +400,21 @@ fn block() -> Block {
         params.set(id, random(&shape, kernel, -0.5, 0.5));
         id
     };
-    let relu6 = || Activate { function: Activation::RELU6 };
+    let activate = |graph: &mut Graph, name: &str, y: NodeId| match function {
+        Some(function) => graph.add(name, Activate { function }, &[y]).unwrap(),
+        None => y,
+    };
     let pointwise = || Conv2d { window: Window::square(1, 1, Padding::Valid), groups: 1 };
     let k = filter(&mut graph, &mut params, [1, 1, 5, 18].into());
     let expand = graph.add("expand", pointwise(), &[x, k]).unwrap();
     let y = norm(&mut graph, &mut params, "expand_norm", expand, 18);
-    let y = graph.add("expand_relu", relu6(), &[y]).unwrap();
+    let y = activate(&mut graph, "expand_activation", y);
     let zeros = graph.add("zeros", ZeroPad2d { rows: [1, 1], columns: [1, 1] }, &[y]).unwrap();
     let k = filter(&mut graph, &mut params, [3, 3, 18, 1].into());
     let window = Window::square(3, 1, Padding::Valid);
     let depthwise = graph.add("depthwise", DepthwiseConv2d { window }, &[zeros, k]).unwrap();
     let y = norm(&mut graph, &mut params, "depthwise_norm", depthwise, 18);
-    let y = graph.add("depthwise_relu", relu6(), &[y]).unwrap();
+    let y = activate(&mut graph, "depthwise_activation", y);
     let k = filter(&mut graph, &mut params, [1, 1, 18, 5].into());
     let y = graph.add("project", pointwise(), &[y, k]).unwrap();
     let y = norm(&mut graph, &mut params, "project_norm", y, 5);
@@ -422,7 +425,7 @@ fn block() -> Block {
 
 #[test]
 fn an_inverted_residual_is_one_step_where_nothing_inside_is_wanted() {
-    let Block { graph, params, x, nodes: [expand, zeros, depthwise, sum] } = block();
+    let Block { graph, params, x, nodes: [expand, zeros, depthwise, sum] } = block(Some(Activation::RELU6));
     let value = random(&[1, 30, 29, 5].into(), 77, -1.0, 1.0);
     let exact = executor::forward(&graph, &params, &[(x, value.clone())]);
     for (inside, steps) in [(None, 1), (Some(expand), 5), (Some(zeros), 4), (Some(depthwise), 4)] {
@@ -441,5 +444,34 @@ fn an_inverted_residual_is_one_step_where_nothing_inside_is_wanted() {
         for &id in &want {
             close("block", session.value(id).data(), &f64s(&exact[id.index()]), TOLERANCE);
         }
+    }
+}
+
+/// Gradients pass a block whose batch norms are folded into turned kernels as they pass one whose nodes are all computed.
+#[test]
+fn batch_norms_of_an_inverted_residual_are_folded_on_the_way_back() {
+    for (function, steps) in [(None, 1), (Some(Activation::RELU6), 3)] {
+        let Block { graph, params, x, nodes: [expand, _, depthwise, sum] } = block(function);
+        let value = random(&[1, 30, 29, 5].into(), 77, -1.0, 1.0);
+        let seed = random(&[1, 30, 29, 5].into(), 78, -1.0, 1.0);
+        let project = graph.find("project").unwrap();
+        let gradient = |want: &[NodeId], folds: [bool; 3]| {
+            let inputs = [(x, value.shape().clone())];
+            let spec = PlanSpec { inputs: &inputs, want, grads: Grads::Wrt(&[x]), ..PlanSpec::default() };
+            let plan = Plan::new(&graph, spec).unwrap();
+            let folded = [expand, depthwise, project].map(|id| plan.flow.folded[id.index()].is_some());
+            assert_eq!(folded, folds, "{function:?}");
+            if want.len() == 1 {
+                assert_eq!(plan.step_count(), steps, "{function:?}");
+            }
+            let mut session = Session::new(plan, runtimes(Isa::detect())[0].clone());
+            session.run(&params, &[value.view()]).unwrap();
+            session.backward(&params, &[(sum, seed.clone())], ReluRule::Exact).unwrap();
+            session.grad(x).unwrap().data().to_vec()
+        };
+        let plain: Vec<f64> =
+            gradient(&[sum, expand, depthwise, project], [false; 3]).iter().map(|&v| f64::from(v)).collect();
+        close("all folded", &gradient(&[sum], [true; 3]), &plain, TOLERANCE);
+        close("two folded", &gradient(&[sum, depthwise], [true, false, true]), &plain, TOLERANCE);
     }
 }
