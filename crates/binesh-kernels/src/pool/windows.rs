@@ -96,7 +96,7 @@ pub(super) fn backward(
         return;
     }
     // Windows across the border of two bands are looked at for each: few of all if a band has several rows of them.
-    let height = (GRAIN / row_len).max(4 * g.stride[0]).min(g.h);
+    let height = (GRAIN / row_len).max(g.stride[0].saturating_mul(4)).min(g.h);
     let bands = g.h.div_ceil(height);
     let shared = SharedMut::new(dx);
     let task = |i: usize| {
@@ -110,7 +110,7 @@ pub(super) fn backward(
         let xy = xy.map(|(x, y)| (&x[n * g.h * row_len..][..g.h * row_len], y));
         cx.isa.dispatch(Band { g, xy, dy, n, rows, dx });
     };
-    let small = dy.len() * g.kh * g.kw < GRAIN;
+    let small = dy.len().saturating_mul(g.kh).saturating_mul(g.kw) < GRAIN;
     if small { (0..g.n * bands).for_each(task) } else { cx.threads.run(g.n * bands, task) }
 }
 
