@@ -123,4 +123,4 @@ def one(engine, net, side, args):
         return None
     own = sum(now[:4]) - sum(own[:4])
     others = None if before is None else max(0.0, (after - before - own) / (wall * (os.cpu_count() or 1)))
-    return {**json.loads(ran.stdout.strip().splitlines()[-1]), "others": others}
+    return {**json.loads(ran.stdout), "others": others}
