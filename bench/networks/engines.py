@@ -109,18 +109,23 @@ def command(engine, net, side, args):
     return role(engine, net, side, args)
 
 
-def one(engine, net, side, args):
-    """One process of an engine: its own figures, and `others`, the share of the machine that other programs took
-    meanwhile. None where the engine cannot run the network."""
+def watched(words, **options):
+    """Runs a command. Gives how it ended, its seconds, and the share of the machine that other programs took meanwhile;
+    None where the system does not say."""
     before, began, own = busy(), time.perf_counter(), os.times()
-    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
-    words = [str(word) for word in command(engine, net, side, args)]
-    ran = subprocess.run(words, capture_output=True, text=True, env=env)
+    ran = subprocess.run([str(word) for word in words], **options)
     after, wall, now = busy(), time.perf_counter() - began, os.times()
+    own = sum(now[:4]) - sum(own[:4])
+    others = None if before is None else max(0.0, (after - before - own) / (wall * (os.cpu_count() or 1)))
+    return ran, wall, others
+
+
+def one(engine, net, side, args):
+    """One process of an engine: its own figures, and `others`. None where the engine cannot run the network."""
+    env = dict(os.environ, OMP_NUM_THREADS=str(args.threads))
+    ran, _, others = watched(command(engine, net, side, args), capture_output=True, text=True, env=env)
     if ran.returncode != 0:
         last = (ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"])[-1]
         print(f"{net}: {ENGINES[engine][0]} left out: {last}", file=sys.stderr, flush=True)
         return None
-    own = sum(now[:4]) - sum(own[:4])
-    others = None if before is None else max(0.0, (after - before - own) / (wall * (os.cpu_count() or 1)))
     return {**json.loads(ran.stdout), "others": others}

@@ -102,31 +102,35 @@ def last_line(text):
     return float(text.splitlines()[-1])
 
 
-def seconds(command, read, cold):
+def once(command, read, cold):
+    """Seconds, and the share of the machine that other programs took."""
     if cold:
         os.sync()
         DROP.write_text("3")
-    began = time.perf_counter()
     out = subprocess.PIPE if read else subprocess.DEVNULL
-    ran = subprocess.run([str(word) for word in command], check=True, stdout=out, stderr=subprocess.PIPE, text=True)
-    took = time.perf_counter() - began
-    return read(ran.stdout) if read else took
+    ran, wall, others = engines.watched(command, check=True, stdout=out, stderr=subprocess.PIPE, text=True)
+    return read(ran.stdout) if read else wall, others
 
 
-def table(title, commands, rounds):
+def table(title, commands, args):
     columns = [False, *([True] if os.access(DROP, os.W_OK) else [])]
     out = [row(title, *("from disk, s" if cold else "from memory, s" for cold in columns)), rule(1 + len(columns))]
-    times = {}
+    times = {(name, cold): [] for name in commands for cold in columns}
+    for command, read in commands.values():
+        once(command, read, False)
     for cold in columns:
-        for command, read in commands.values() if not cold else ():
-            seconds(command, read, False)
-        for _ in range(rounds):
+        for _ in range(args.rounds):
             for name, (command, read) in commands.items():
-                time.sleep(0.5)
-                times.setdefault((name, cold), []).append(seconds(command, read, cold))
-                print(json.dumps({"what": title, "engine": name, "cold": cold, "s": times[name, cold][-1]}), file=sys.stderr, flush=True)
-    for name in commands:
-        out.append(row(name, *(show(statistics.median(times[name, cold])) for cold in columns)))
+                time.sleep(1)
+                took, others = once(command, read, cold)
+                line = {"what": title, "engine": name, "cold": cold, "s": took, "others": others}
+                print(json.dumps(line), file=sys.stderr, flush=True)
+                times[name, cold] += [took] if others is None or others <= args.others else []
+
+    def cell(name, cold):
+        return show(statistics.median(times[name, cold])) if times[name, cold] else "disturbed"
+
+    out += [row(name, *(cell(name, cold) for cold in columns)) for name in commands]
     return "\n".join(out)
 
 
@@ -134,6 +138,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--what", choices=["start", "load"], nargs="*", default=["start", "load"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--others", type=float, default=0.05, help="share of the machine that others may take in a process that counts")
     parser.add_argument("--binesh", help="the program, instead of building it")
     for name, packages in engines.REQUIREMENTS.items():
         parser.add_argument(f"--{name}-python", help=f"an interpreter with {' '.join(packages)}, instead of a venv")
@@ -142,9 +147,9 @@ def main():
     engines.find(args)
     if "start" in args.what:
         commands = {name: (command, None) for name, command in starts("mobilenetv2", args).items()}
-        print(table("MobileNetV2, one photo", commands, args.rounds) + "\n")
+        print(table("MobileNetV2, one photo", commands, args) + "\n")
     if "load" in args.what:
-        print(table("VGG16, ready to run", loads("vgg16", args), args.rounds))
+        print(table("VGG16, ready to run", loads("vgg16", args), args))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def tables(cells, limit):
     out = []
     for (gradient, threads, batch), group in sorted(groups.items()):
         what = "forwards and gradient of the input" if gradient else "forwards"
-        out += [f"{processor()}, {threads} threads, batch {batch}, {what}; {versions(group)}.", ""]
+        count = "1 thread" if threads == 1 else f"{threads} threads"
+        out += [f"{processor()}, {count}, batch {batch}, {what}; {versions(group)}.", ""]
         out += [*times(group, limit, gradient), "", *memory(group, limit), ""]
     return "\n".join(out)
 
