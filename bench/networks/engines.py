@@ -116,7 +116,9 @@ def watched(words, **options):
     ran = subprocess.run([str(word) for word in words], **options)
     after, wall, now = busy(), time.perf_counter() - began, os.times()
     own = sum(now[:4]) - sum(own[:4])
-    others = None if before is None else max(0.0, (after - before - own) / (wall * (os.cpu_count() or 1)))
+    # Processors' time is counted in ticks, of which a short process is hardly more than one.
+    tick = (os.cpu_count() or 1) / os.sysconf("SC_CLK_TCK")
+    others = None if before is None else max(0.0, (after - before - own - tick) / (wall * (os.cpu_count() or 1)))
     return ran, wall, others
 
 

@@ -26,7 +26,8 @@ impl crate::Peer for Network {
     }
 
     fn run(&mut self) -> Result<Vec<f32>> {
-        let options = RunOptions { thread_pool: Some(self.threads.clone()), ..RunOptions::default() };
+        let mut options = RunOptions::default();
+        options.thread_pool = Some(self.threads.clone());
         let logits = self.network.run_one(self.pictures.view().into(), Some(options))?;
         let logits: Tensor<f32> = logits.into_tensor().context("logits of 32 bits")?;
         Ok(logits.to_vec())
