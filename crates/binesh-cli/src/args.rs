@@ -15,7 +15,7 @@ use binesh::train::CHECKPOINT;
 use binesh::{Model, PreprocessingSource};
 use clap::{Args, ValueEnum};
 
-use crate::output;
+use crate::{costs, output};
 
 /// Options of every verb.
 #[derive(Args, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// The runtime asked for; the variable `BINESH_ISA` forces an instruction set.
+    /// The runtime asked for; the variable `BINESH_ISA` forces an instruction set, `BINESH_COSTS` names a file of costs.
     pub(crate) fn runtime(&self) -> Result<Runtime> {
         let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = self.threads.unwrap_or_else(all);
@@ -51,6 +51,10 @@ impl Common {
                 Runtime::with_isa(threads, isa)
             }
             None => Runtime::new(threads),
+        };
+        let runtime = match std::env::var_os("BINESH_COSTS") {
+            Some(path) => runtime.with_costs(costs::read(Path::new(&path))?),
+            None => runtime,
         };
         let runtime = if self.exact { runtime.exact() } else { runtime };
         Ok(match self.profile() {

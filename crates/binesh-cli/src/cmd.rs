@@ -6,6 +6,7 @@ mod completions;
 mod evaluate;
 mod extract;
 mod heatmap;
+mod inputs;
 mod predict;
 mod run;
 mod summary;
@@ -47,6 +48,7 @@ Examples:
 const ENVIRONMENT: &str = "\
 Environment:
   BINESH_ISA    instruction set to compute with, `avx2` or `scalar` [default: the best this machine has]
+  BINESH_COSTS  file of what computing costs here, by which algorithms are chosen and times foretold
   NO_COLOR      any value: no colors in messages
 
 Exit codes: 0 done, 1 something failed and was reported, 2 the command line is wrong.";

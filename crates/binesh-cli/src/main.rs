@@ -3,6 +3,7 @@
 
 mod args;
 mod cmd;
+mod costs;
 mod memory;
 mod output;
 

@@ -219,6 +219,11 @@ impl Plan {
         &self.shapes[id.index()]
     }
 
+    /// The nodes whose values a run is given, in order.
+    pub fn inputs(&self) -> &[NodeId] {
+        &self.inputs
+    }
+
     /// The dropout nodes that drop, in node order: each needs a mask.
     pub fn dropout(&self) -> &[NodeId] {
         &self.training.dropout

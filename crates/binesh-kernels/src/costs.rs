@@ -19,6 +19,8 @@ pub enum Algorithm {
         /// `[Kh, Kw]`
         kernel: [usize; 2],
     },
+    /// A 1x1 convolution, a depthwise one and mostly another 1x1 one, row by row.
+    Inverted,
     /// A dense layer.
     Matrix,
     /// Anything else: no products worth counting, the time is that of its memory.
@@ -31,6 +33,7 @@ impl fmt::Display for Algorithm {
             Algorithm::Direct { kernel: [rows, columns] } => write!(f, "direct {rows}x{columns}"),
             Algorithm::Winograd => f.pad("Winograd F(4x4, 3x3)"),
             Algorithm::Depthwise { kernel: [rows, columns] } => write!(f, "depthwise {rows}x{columns}"),
+            Algorithm::Inverted => f.pad("inverted residual"),
             Algorithm::Matrix => f.pad("matrix product"),
             Algorithm::Plain => f.pad("plain loop"),
         }
@@ -51,9 +54,11 @@ pub struct Work {
 
 /// What computing costs on a machine.
 ///
-/// Only the six weights and `winograd_transform` decide anything: which convolutions are computed by Winograd's algorithm.
-/// Their defaults were measured on a Zen 2, as was `peak_avx2`. The others foretell times, and their defaults are
-/// estimates that no measurement has fixed yet.
+/// Only the six weights and `winograd_transform` decide anything: which convolutions are computed by Winograd's algorithm;
+/// their defaults were measured on a Zen 2. The others foretell times. Theirs are of a Zen 3 (two virtual cores), from
+/// `binesh bench --profile` of six networks, with one and two threads, at batch 1 and 8: shares of the peak are what one
+/// step in ten exceeds (88 GFLOP/s a thread direct, 26 depthwise). No one number is right for `bandwidth`: weights that stream from
+/// memory came at 17 to 19 GB/s, loops over values that a cache still held at 21 in the mean and 81 at the best tenth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Costs {
     /// What one thread can do at most with AVX2, in GFLOP/s, two for each multiply-add.
@@ -94,11 +99,11 @@ impl Costs {
         peak_avx2: 105.0,
         peak_scalar: 8.0,
         bandwidth: 40.0,
-        step: 2.0,
-        direct: 0.9,
-        winograd: 0.8,
-        depthwise: 0.4,
-        matrix: 0.9,
+        step: 1.3,
+        direct: 0.84,
+        winograd: 0.65,
+        depthwise: 0.25,
+        matrix: 0.84,
         winograd_transform: 240.0,
         forward_direct_weight: 14.0,
         forward_winograd_weight: 14.0,
@@ -146,7 +151,7 @@ impl Costs {
     /// Share of the peak that an algorithm reaches.
     fn share(&self, algorithm: Algorithm) -> f64 {
         match algorithm {
-            Algorithm::Direct { .. } => self.direct,
+            Algorithm::Direct { .. } | Algorithm::Inverted => self.direct,
             Algorithm::Winograd => self.winograd,
             Algorithm::Depthwise { .. } => self.depthwise,
             Algorithm::Matrix => self.matrix,

@@ -68,7 +68,7 @@ pub fn is_faster(geom: &Depthwise, weights: usize) -> bool {
     geom.multiplier == 1 && geom.dilation == [1, 1] && enough && rows + weights <= CACHED
 }
 
-/// `y = project(filter(expand(x)) + residual)`, each with its bias and activation.
+/// `y = project(filter(expand(x)))`, each with its bias and activation; the residual is added before the last activation.
 ///
 /// # Shapes
 /// `x: [N, H, W, Cin]`; `y: [N, Ho, Wo, Cout]`, `Cout` = C without `project`.

@@ -4,6 +4,7 @@
 
 mod boxed;
 mod columns;
+pub mod plan;
 pub mod profile;
 pub mod rates;
 pub mod run;

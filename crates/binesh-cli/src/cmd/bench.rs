@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use binesh::core::{Grads, NodeId, ReluRule, Session, Shape, Tensor, View};
+use anyhow::{Context, Result};
+use binesh::core::{Grads, NodeId, ReluRule, Session, Tensor, View};
 use binesh::report::profile::Times;
 use binesh::{Head, Model};
 use rand::{RngExt, SeedableRng};
@@ -13,9 +13,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{Common, WeightsArgs, count};
-use crate::cmd::Outcome;
+use crate::cmd::{Outcome, inputs};
 use crate::memory;
-use crate::output::{self, Hinted};
+use crate::output;
 
 /// Time a network on random input
 ///
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     seconds: f64,
 
     /// Rows and columns of the input, where the network leaves them open [default: as pictures are prepared for it]
-    #[arg(long, value_name = "HxW", value_parser = size)]
+    #[arg(long, value_name = "HxW", value_parser = inputs::size)]
     size: Option<[usize; 2]>,
 
     /// Run forwards and back: the gradient of each picture's largest logit with respect to the input
@@ -55,11 +55,6 @@ pub(crate) struct Args {
 fn seconds(text: &str) -> Result<f64, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| (0.0..=3600.0).contains(seconds));
     seconds.ok_or("not a number of seconds from 0 to 3600")
-}
-
-fn size(text: &str) -> Result<[usize; 2], &'static str> {
-    let extents = text.split_once('x').and_then(|(h, w)| Some([h.parse().ok()?, w.parse().ok()?]));
-    extents.filter(|extents: &[usize; 2]| !extents.contains(&0)).ok_or("rows and columns, as in 224x224")
 }
 
 /// Runs that are timed at least.
@@ -166,7 +161,7 @@ struct Job<'m> {
 
 impl<'m> Job<'m> {
     fn new(model: &'m Model, args: &Args) -> Result<Job<'m>> {
-        let shapes = shapes(model, args)?;
+        let shapes = inputs::shapes(model, args.batch, args.size)?;
         let head = args.gradient.then(|| model.head()).transpose()?;
         let graph = model.graph();
         let mut want = graph.outputs().to_vec();
@@ -210,38 +205,6 @@ impl<'m> Job<'m> {
         }
         Ok(times)
     }
-}
-
-/// The shape of each of the network's inputs.
-fn shapes(model: &Model, args: &Args) -> Result<Vec<Shape>> {
-    let pictures = model.graph().inputs().iter().any(|&id| model.is_map(id));
-    ensure!(
-        args.size.is_none() || pictures,
-        "the network takes no picture that `--size` could be the size of"
-    );
-    let prepared = model.preprocessing().map(|known| known.preprocess.size);
-    let shape = |&id: &NodeId| -> Result<Shape> {
-        let dims = model.graph().dims(id);
-        let map = model.is_map(id);
-        let extent = |(axis, fixed): (usize, &Option<usize>)| match axis {
-            0 => Some(args.batch),
-            1 | 2 if map => {
-                args.size.map(|size| size[axis - 1]).or(*fixed).or(prepared.map(|size| size[axis - 1]))
-            }
-            _ => *fixed,
-        };
-        let extents: Option<Vec<usize>> = dims.iter().enumerate().map(extent).collect();
-        if let Some(extents) = extents {
-            return Ok(extents.into());
-        }
-        let message =
-            format!("the network leaves the size of its input `{}` open", model.graph().node(id).name);
-        match map {
-            true => Err(Hinted { message, hint: "`--size 224x224` sets rows and columns".to_owned() }.into()),
-            false => bail!(message),
-        }
-    };
-    model.graph().inputs().iter().map(shape).collect()
 }
 
 /// The input that is a picture where there are several.
@@ -329,11 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_seconds() {
-        assert_eq!(size("20x31"), Ok([20, 31]));
-        for wrong in ["", "x", "20", "20x", "20x31x3", "0x1", "-1x2", "20 x 31"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
+    fn times_to_go_on() {
         assert_eq!(seconds("0.5"), Ok(0.5));
         for wrong in ["", "-1", "nan", "inf", "3601", "3s"] {
             assert!(seconds(wrong).is_err(), "{wrong}");

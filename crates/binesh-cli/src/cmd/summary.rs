@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use binesh::core::Grads;
 use binesh::formats::LoadReport;
+use binesh::report::plan::Steps;
 use binesh::report::summary::{Keras3Style, ModelKind, Note, Summary};
 use binesh::{Model, PreprocessingSource};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::args::{Common, WeightsArgs};
-use crate::cmd::{Cli, Outcome};
+use crate::args::{Common, WeightsArgs, count};
+use crate::cmd::{Cli, Outcome, inputs};
 use crate::output;
 
 /// Print a network's layers, output shapes and parameters, as Keras does
@@ -19,7 +21,8 @@ use crate::output;
 #[command(after_help = "\
 Examples:
   binesh summary model.h5
-  binesh summary model.keras --expand-nested --show-trainable --costs")]
+  binesh summary model.keras --expand-nested --show-trainable --costs
+  binesh summary model.keras --plan --batch 8")]
 pub(crate) struct Args {
     /// Model file, or the folder of a run [default: the built-in EfficientNet-Lite0]
     #[arg(value_name = "MODEL")]
@@ -43,6 +46,18 @@ pub(crate) struct Args {
     /// Add multiply-adds and activation memory of one picture, and how pictures are prepared
     #[arg(long)]
     costs: bool,
+
+    /// The steps that a run takes instead: what is fused, how it is computed, what it moves, how long it should take
+    #[arg(long, conflicts_with_all = ["style", "expand_nested", "show_trainable", "costs", "width"])]
+    plan: bool,
+
+    /// Pictures in one run
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = count, requires = "plan")]
+    batch: usize,
+
+    /// Rows and columns of the input, where the network leaves them open [default: as pictures are prepared for it]
+    #[arg(long, value_name = "HxW", value_parser = inputs::size, requires = "plan")]
+    size: Option<[usize; 2]>,
 
     /// Width of the table in columns [default: as Keras chooses from the terminal]
     #[arg(long, value_name = "COLUMNS", value_parser = columns)]
@@ -73,6 +88,9 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
         Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
     }
     let (model, report) = args.weights.load(args.model.as_deref(), common)?;
+    if args.plan {
+        return plan(&model, args, common);
+    }
     let summary = summary(&model, report.as_ref())?;
     if common.json || args.style == Style::Json {
         let mut document = summary.json();
@@ -85,7 +103,8 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     output::print(&match args.style {
         Style::Keras2 => summary.keras2(),
         _ => summary.keras3(&Keras3Style {
-            terminal_columns: terminal_columns(),
+            // A pipe gets Keras's own choice.
+            terminal_columns: columns_or(Keras3Style::default().terminal_columns),
             line_length: args.width,
             expand_nested: args.expand_nested,
             show_trainable: args.show_trainable,
@@ -96,10 +115,24 @@ pub(crate) fn run(args: &Args, common: &Common) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// What a pipe gets where there is no terminal is Keras's own choice.
-fn terminal_columns() -> usize {
-    let fallback = Keras3Style::default().terminal_columns;
-    terminal_size::terminal_size_of(std::io::stdout()).map_or(fallback, |(width, _)| usize::from(width.0))
+fn plan(model: &Model, args: &Args, common: &Common) -> Result<Outcome> {
+    let shapes = inputs::shapes(model, args.batch, args.size)?;
+    let session = model.session(&shapes, model.graph().outputs(), Grads::None)?;
+    let steps = Steps::of(&model.network().name, session.plan(), model.runtime());
+    if common.json {
+        output::print_json(&steps.json())?;
+    } else {
+        output::print(&steps.text(columns_or(PLAN_COLUMNS)))?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Columns of a plan's table where there is no terminal: what is fused is seldom cut.
+const PLAN_COLUMNS: usize = 140;
+
+/// The width of the terminal, or what a pipe gets.
+fn columns_or(pipe: usize) -> usize {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(pipe, |(width, _)| usize::from(width.0))
 }
 
 /// What happened to each tensor of the file.

@@ -57,7 +57,14 @@ fn every_verb_prints_what_is_documented() {
     let lines = |verb: &str| -> Vec<&str> {
         match verb {
             "summary" => {
-                vec!["summary seq.h5", "summary fun.h5", "summary vgg.h5", "summary norm.keras", "summary"]
+                vec![
+                    "summary seq.h5",
+                    "summary fun.h5",
+                    "summary vgg.h5",
+                    "summary norm.keras",
+                    "summary",
+                    "summary vgg.h5 --plan",
+                ]
             }
             "predict" => vec!["predict -m seq.h5 pix.png nope.png"],
             "heatmap" => vec!["heatmap -m seq.h5 pix.png nope.png --out maps --npy"],

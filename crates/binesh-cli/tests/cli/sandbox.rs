@@ -118,7 +118,7 @@ impl Sandbox {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_binesh"));
         command.current_dir(self.dir.path()).stdin(Stdio::null());
-        for variable in ["BINESH_ISA", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        for variable in ["BINESH_ISA", "BINESH_COSTS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
             command.env_remove(variable);
         }
         command.env("COLUMNS", "100");

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, golden};
+use crate::sandbox::{Ran, Sandbox, golden};
 use crate::transcript;
 
 #[test]
@@ -63,4 +63,59 @@ fn json_counts_costs() {
     assert_eq!(column("activation_bytes"), values.map(|n: u64| json!(4 * n)));
     assert_eq!(summary["activation_bytes"], 4 * values.iter().sum::<u64>());
     assert_eq!(summary["total"], json!({"count": 467, "bytes": 4 * 467}));
+}
+
+/// Steps by hand: a convolution with its rectifier, a pooling, a convolution with batch norm and rectifier, and so on.
+#[test]
+fn plans() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.json("summary seq.h5 --plan --batch 3 --threads 2");
+    let column = |key: &str| -> Vec<Value> {
+        plan["steps"].as_array().unwrap().iter().map(|step| step[key].clone()).collect()
+    };
+    assert_eq!(plan["inputs"], json!([[3, 9, 11, 3]]));
+    assert_eq!(plan["macs"], 3 * sandbox.json("summary seq.h5")["mult_adds"].as_u64().unwrap());
+    let operators = column("operators");
+    assert!(operators.contains(&json!("conv + batch norm + relu")), "{operators:?}");
+    assert!(operators.contains(&json!("max pool")), "{operators:?}");
+    for key in ["macs", "bytes", "weight_bytes"] {
+        let sum: u64 = column(key).iter().map(|value| value.as_u64().unwrap()).sum();
+        assert_eq!(plan[key], sum, "{key}");
+    }
+    let text = sandbox.ok("summary seq.h5 --plan --batch 3 --threads 2");
+    assert!(text.starts_with("Plan of \"sequential\" for [3, 9, 11, 3], 2 threads, "), "{text}");
+    assert!(text.contains("direct 3x3 + batch norm + relu"), "{text}");
+}
+
+/// Costs of another machine lead to other algorithms; what is no cost is told.
+#[test]
+fn costs_from_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.write("dear.toml", b"winograd_transform = 1e12\n");
+    sandbox.write("typo.toml", b"winograd = 0.5\nbandwith = 3\n");
+    let plan = |costs: Option<&str>| {
+        let mut command = sandbox.command();
+        costs.map(|costs| command.env("BINESH_COSTS", costs));
+        Ran::of(command.args(["summary", "--plan", "--json", "conv.json"]))
+    };
+    let network = json!({"class_name": "Sequential", "config": {"name": "conv", "layers": [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [null, 32, 32, 64]}},
+        {"class_name": "Conv2D", "config": {"name": "c", "filters": 64, "kernel_size": [3, 3], "padding": "same"}},
+    ]}});
+    sandbox.write("conv.json", network.to_string().as_bytes());
+    let algorithm = |costs| {
+        let ran = plan(costs);
+        assert_eq!(ran.code, 0, "{ran}");
+        let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+        document["steps"][0]["algorithm"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(algorithm(None), "Winograd F(4x4, 3x3)");
+    assert_eq!(algorithm(Some("dear.toml")), "direct 3x3");
+    for (file, expected) in [("typo.toml", "no cost `bandwith`"), ("nowhere.toml", "nowhere.toml")] {
+        let ran = plan(Some(file));
+        assert!(
+            ran.code == 1 && ran.error().contains("BINESH_COSTS") && ran.error().contains(expected),
+            "{ran}"
+        );
+    }
 }

@@ -24,6 +24,8 @@ pub struct StepCost {
     pub macs: u64,
     /// Bytes of all that is read and written once, weights as the kernel reads them.
     pub bytes: u64,
+    /// Those of the weights.
+    pub weight_bytes: u64,
     /// Seconds that the runtime's [`Costs`](crate::Costs) foretell.
     pub expected_seconds: f64,
 }
@@ -66,7 +68,11 @@ impl Plan {
             false => 0,
         };
         let macs = products.iter().map(|&id| macs(&self.graph, &self.shapes, id)).sum();
-        self.cost(runtime, step.output(), operators, works, macs, values + plain_weights)
+        let cost = self.cost(runtime, step.output(), operators, works, macs, [values, plain_weights]);
+        match step {
+            Step::Inverted(_) => StepCost { algorithm: Algorithm::Inverted, ..cost },
+            _ => cost,
+        }
     }
 
     /// What the kernel behind a fused step says of itself, for the sizes that it is given.
@@ -98,7 +104,7 @@ impl Plan {
         let own = self.shape(id).len() * if keeps.output() { 2 } else { 1 };
         let values = own + read.map(len).sum::<usize>() + written.map(len).sum::<usize>();
         let macs = macs(&self.graph, &self.shapes, id) * works.len() as u64;
-        self.cost(runtime, id, operator(&self.graph, id), works, macs, values)
+        self.cost(runtime, id, operator(&self.graph, id), works, macs, [values, 0])
     }
 
     fn cost(
@@ -108,15 +114,17 @@ impl Plan {
         operators: String,
         works: Vec<Work>,
         macs: u64,
-        values: usize,
+        [values, plain_weights]: [usize; 2],
     ) -> StepCost {
         let most = works.iter().max_by_key(|work| work.products);
         let algorithm = most.map_or(Algorithm::Plain, |work| work.algorithm);
-        let weight_bytes: u64 = works.iter().map(|work| work.weight_bytes).sum();
-        let bytes = (values * size_of::<f32>()) as u64 + weight_bytes;
+        let [values, plain_weights] = [values, plain_weights].map(|n| (n * size_of::<f32>()) as u64);
+        let weight_bytes = works.iter().map(|work| work.weight_bytes).sum::<u64>() + plain_weights;
+        let bytes = values + weight_bytes;
         let expected_seconds = runtime.expected_seconds(&works, bytes);
         let name = self.graph.node(id).name.clone();
-        StepCost { name, operators, shape: self.shape(id).clone(), algorithm, macs, bytes, expected_seconds }
+        let shape = self.shape(id).clone();
+        StepCost { name, operators, shape, algorithm, macs, bytes, weight_bytes, expected_seconds }
     }
 
     /// What the kernel behind a node says of itself.

@@ -221,7 +221,7 @@ impl PackedWeights {
                 Op::Conv2d(op) => {
                     TurnedKernel::Conv2d(conv2d::pack_turned(cx, &op.placed(xs, ws), w, scale.as_deref()))
                 }
-                _ => TurnedKernel::Depthwise(scaled(w, scale.as_deref())),
+                _ => TurnedKernel::Depthwise(depthwise::pack(w, scale.as_deref())),
             };
             self.turned.insert(anchor, Turned { versions: weights().collect(), kernel });
         }
@@ -251,12 +251,6 @@ fn scale_shift(plan: &Plan, params: &Params, norm: NodeId) -> (Vec<f32>, Vec<f32
     op.scale_shift(&values)
 }
 
-/// A depthwise kernel with a factor for each channel.
-fn scaled(w: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
-    let Some(scale) = scale else { return w.to_vec() };
-    w.chunks(scale.len()).flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect()
-}
-
 fn conv2d_sizes(plan: &Plan, fused: &Fused) -> conv2d::Conv2d {
     fused.conv2d(&plan.graph, &plan.shapes).expect("the anchor is a convolution")
 }
@@ -281,7 +275,7 @@ fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Opt
     let ws = plan.shape(node.inputs[1]);
     let kernel = match &node.op {
         Op::Conv2d(_) => Kernel::Conv2d(conv2d::pack(cx, &conv2d_sizes(plan, fused), w, scale)),
-        Op::DepthwiseConv2d(_) => Kernel::Depthwise(scaled(w, scale)),
+        Op::DepthwiseConv2d(_) => Kernel::Depthwise(depthwise::pack(w, scale)),
         Op::Dense(_) => Kernel::Dense(matmul::pack(cx, ws.dims()[0], ws.dims()[1], w, scale)),
         _ => unreachable!("`fuse` makes anchors of products only"),
     };

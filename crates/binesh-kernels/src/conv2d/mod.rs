@@ -188,8 +188,7 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
         assert_eq!(scale.len(), geom.cout, "scale length");
     }
     let weights = if as_depthwise(geom).is_some() {
-        let scale = |w: &[f32]| scale.map_or(w.to_vec(), |s| w.iter().zip(s).map(|(w, s)| w * s).collect());
-        Weights::Depthwise(w.chunks_exact(geom.cout).flat_map(scale).collect())
+        Weights::Depthwise(depthwise::pack(w, scale))
     } else if takes_winograd(cx, geom) {
         Weights::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
     } else {

@@ -1,7 +1,5 @@
 //! The gradient of the input: a convolution of `dy` with the kernel turned around, its channels exchanged.
 
-use std::borrow::Cow;
-
 use super::{Conv2d, Pass, as_depthwise, columns, direct, winograd};
 use crate::tile::Panels;
 use crate::{Cx, Write, depthwise};
@@ -44,11 +42,10 @@ impl TurnedKernel {
 pub fn pack_turned(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> TurnedKernel {
     geom.check();
     assert_eq!(w.len(), geom.kernel_len(), "kernel length");
-    let w = scale.map_or(Cow::Borrowed(w), |scale| {
+    if let Some(scale) = scale {
         assert_eq!(scale.len(), geom.cout, "scale length");
-        let rows = w.chunks_exact(geom.cout.max(1));
-        Cow::Owned(rows.flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect())
-    });
+    }
+    let w = depthwise::scaled(w, scale);
     let order = if as_depthwise(geom).is_some() {
         Order::Depthwise(w.into_owned())
     } else if direct::few_input_channels(geom) {

@@ -83,6 +83,22 @@ pub fn work(geom: &Depthwise) -> Work {
     Work { algorithm, products, weight_bytes: (geom.kernel_len() * size_of::<f32>()) as u64 }
 }
 
+/// Kernel `w` for [`forward`], or for [`backward_input`] through a batch normalisation; `scale` is one factor per output
+/// channel, that of the batch normalisation.
+///
+/// # Shapes
+/// `w: [Kh, Kw, C, M]`, `scale: [C*M]`
+pub fn pack(w: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
+    scaled(w, scale).into_owned()
+}
+
+/// Weights whose last axis is the output channels, with a factor for each.
+pub(crate) fn scaled<'a>(w: &'a [f32], scale: Option<&[f32]>) -> Cow<'a, [f32]> {
+    let Some(scale) = scale else { return Cow::Borrowed(w) };
+    let rows = w.chunks(scale.len().max(1));
+    Cow::Owned(rows.flat_map(|row| row.iter().zip(scale).map(|(w, s)| w * s)).collect())
+}
+
 /// `y = activation(x * kernel + bias + residual)`.
 ///
 /// # Shapes

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use binesh_core::{Algorithm, Profile, Timed};
+use binesh_core::{Profile, Timed};
 use serde::Serialize;
 
 use super::columns::{Column, draw};
+use super::plan::{item, what};
 use super::units::thousands;
 
 /// The times of a [`Profile`].
@@ -122,11 +123,10 @@ impl Sum {
         self.expected_seconds / self.seconds
     }
 
-    /// Runs, total ms, mean ms, share, GFLOP/s, share of the roofline.
-    fn cells(&self, all: &Sum) -> [String; 6] {
+    /// Runs, mean ms, share, GFLOP/s, share of the roofline.
+    fn cells(&self, all: &Sum) -> [String; 5] {
         [
             thousands(self.runs),
-            milliseconds(self.seconds),
             format!("{:.3}", 1e3 * self.seconds / self.runs as f64),
             percent(self.seconds / all.seconds, 1),
             self.gflops_per_second().map_or_else(|| "-".to_owned(), |rate| format!("{rate:.1}")),
@@ -135,9 +135,8 @@ impl Sum {
     }
 }
 
-const NUMBERS: [Column; 6] = [
+const NUMBERS: [Column; 5] = [
     Column::Right("runs"),
-    Column::Right("ms"),
     Column::Right("ms a run"),
     Column::Right("share"),
     Column::Right("GFLOP/s"),
@@ -153,7 +152,7 @@ fn table(steps: &[&Timed], width: usize) -> String {
     let row = |texts: [String; 3], sum: &Sum| Some(texts.into_iter().chain(sum.cells(&all)).collect());
     let mut rows: Vec<Option<Vec<String>>> = Vec::new();
     for timed in large {
-        let texts = [timed.step.name.clone(), what(timed), item(timed)];
+        let texts = [timed.step.name.clone(), what(&timed.step), item(&timed.step)];
         rows.push(row(texts, &Sum::of([*timed])));
     }
     let label = |text: String| [text, String::new(), String::new()];
@@ -173,22 +172,6 @@ fn table(steps: &[&Timed], width: usize) -> String {
     rows.push(row(label("all".to_owned()), &all));
     let texts = [Column::Text("step", 20), Column::Text("what", 16), Column::Right("output")];
     draw(&[&texts[..], &NUMBERS[..]].concat(), &rows, width)
-}
-
-/// The operators, the first of them by how it is computed.
-fn what(timed: &Timed) -> String {
-    let step = &timed.step;
-    match (step.algorithm, step.operators.split_once(" + ")) {
-        (Algorithm::Plain, _) => step.operators.clone(),
-        (algorithm, Some((_, fused))) => format!("{algorithm} + {fused}"),
-        (algorithm, None) => algorithm.to_string(),
-    }
-}
-
-/// The shape of one picture's value.
-fn item(timed: &Timed) -> String {
-    let dims = timed.step.shape.dims().get(1..).unwrap_or_default();
-    dims.iter().map(ToString::to_string).collect::<Vec<_>>().join("x")
 }
 
 fn milliseconds(seconds: f64) -> String {
