@@ -6,7 +6,6 @@ mod completions;
 mod evaluate;
 mod extract;
 mod heatmap;
-mod inputs;
 mod predict;
 mod run;
 mod summary;

@@ -4,6 +4,7 @@
 mod args;
 mod cmd;
 mod costs;
+mod inputs;
 mod memory;
 mod output;
 

@@ -13,7 +13,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{Common, WeightsArgs, count};
-use crate::cmd::{Outcome, inputs};
+use crate::cmd::Outcome;
+use crate::inputs;
 use crate::memory;
 use crate::output;
 

@@ -13,7 +13,8 @@ use clap::{CommandFactory, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::args::{Common, WeightsArgs, count};
-use crate::cmd::{Cli, Outcome, inputs};
+use crate::cmd::{Cli, Outcome};
+use crate::inputs;
 use crate::output;
 
 /// Print a network's layers, output shapes and parameters, as Keras does
