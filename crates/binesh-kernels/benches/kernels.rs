@@ -28,6 +28,7 @@ fn main() {
         bench.conv(n, hw, cin, cout, 3, 1);
     }
     bench.conv(1, 28, 128, 128, 3, 2);
+    bench.conv(1, 224, 3, 32, 3, 2);
     bench.conv(1, 224, 3, 64, 3, 1);
     bench.conv(1, 224, 3, 64, 7, 2);
     for (n, hw, cin, cout) in

@@ -3,7 +3,7 @@
 use crate::outer::Outer;
 use crate::simd::{Kernel, Simd};
 use crate::threads::SharedMut;
-use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Store};
+use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Steps, Store};
 use crate::window::product;
 use crate::{Algorithm, Cx, Epilogue, Work, Write};
 
@@ -69,8 +69,15 @@ pub fn forward(
     };
     // SAFETY: rows of `c` are `n` apart and `n` long.
     unsafe {
-        Rows { places: Places::flat(m), x: a, panels: &b.panels, locate, store: Store::Replace(*epilogue) }
-            .run(cx, c)
+        Rows {
+            places: Places::flat(m),
+            steps: Steps::flat(m, k, n),
+            x: a,
+            panels: &b.panels,
+            locate,
+            store: Store::Replace(*epilogue),
+        }
+        .run(cx, c)
     }
 }
 

@@ -13,24 +13,27 @@ pub fn scale_shift(cx: Cx<'_>, c: usize, x: &[f32], scale: &[f32], shift: &[f32]
     assert_eq!(x.len(), y.len(), "x and y differ in length");
     check_rows(c, x.len());
     assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
-    // The few channels of a picture would leave most of each vector empty: several pixels make a row.
-    let mut rows = [[0.0; FEW * TOGETHER]; 2];
-    if c < FEW {
-        for (row, values) in rows.iter_mut().zip([scale, shift]) {
-            row.chunks_exact_mut(c).for_each(|row| row.copy_from_slice(values));
-        }
-        let [scale, shift] = rows.each_ref().map(|row| &row[..c * TOGETHER]);
-        scale_shift_rows(cx, x, scale, shift, y);
-    } else {
-        scale_shift_rows(cx, x, scale, shift, y);
+    with_rows([scale, shift], |[scale, shift]| scale_shift_rows(cx, x, scale, shift, y));
+}
+
+/// Calls `f` with two rows of factors. The few channels of a picture would leave most of each vector empty: several pixels
+/// make a row then, of which the last may be shorter.
+fn with_rows(values: [&[f32]; 2], f: impl FnOnce([&[f32]; 2])) {
+    let c = values[0].len();
+    if c >= FEW {
+        return f(values);
     }
+    let mut rows = [[0.0; FEW * TOGETHER]; 2];
+    for (row, values) in rows.iter_mut().zip(values) {
+        row.chunks_exact_mut(c).for_each(|row| row.copy_from_slice(values));
+    }
+    f(rows.each_ref().map(|row| &row[..c * TOGETHER]));
 }
 
 /// Fewer channels than this are taken for [`TOGETHER`] pixels at a time.
 const FEW: usize = 16;
 const TOGETHER: usize = 8;
 
-/// The last row may be shorter.
 fn scale_shift_rows(cx: Cx<'_>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
     let chunk = rows_chunk(scale.len());
     cx.threads.run_chunks(y, chunk, |i, y| {
@@ -44,6 +47,28 @@ fn scale_shift_rows(cx: Cx<'_>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut
     });
 }
 
+/// `y = (x - mean) * scale`, as it stands: a mean folded into an offset would take digits with it where it is far from zero.
+///
+/// # Shapes
+/// `x`, `y: [rows, C]`; `mean`, `scale: [C]`
+pub fn standardize(cx: Cx<'_>, c: usize, x: &[f32], mean: &[f32], scale: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len(), "x and y differ in length");
+    check_rows(c, x.len());
+    assert!(mean.len() == c && scale.len() == c, "one mean and scale per channel");
+    with_rows([mean, scale], |[mean, scale]| {
+        let chunk = rows_chunk(mean.len());
+        cx.threads.run_chunks(y, chunk, |i, y| {
+            cx.isa.vectorize(|| {
+                for (y, x) in y.chunks_mut(mean.len()).zip(x[i * chunk..].chunks(mean.len())) {
+                    for (((y, x), mean), scale) in y.iter_mut().zip(x).zip(mean).zip(scale) {
+                        *y = (x - mean) * scale;
+                    }
+                }
+            });
+        });
+    });
+}
+
 /// `y = y * scale + shift`, as [`scale_shift`].
 ///
 /// # Shapes
@@ -51,11 +76,16 @@ fn scale_shift_rows(cx: Cx<'_>, x: &[f32], scale: &[f32], shift: &[f32], y: &mut
 pub fn scale_shift_in_place(cx: Cx<'_>, c: usize, scale: &[f32], shift: &[f32], y: &mut [f32]) {
     check_rows(c, y.len());
     assert!(scale.len() == c && shift.len() == c, "one scale and shift per channel");
-    cx.threads.run_chunks(y, rows_chunk(c), |_, y| {
-        cx.isa.vectorize(|| {
-            for y in y.chunks_exact_mut(c) {
-                y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);
-            }
+    with_rows([scale, shift], |[scale, shift]| {
+        cx.threads.run_chunks(y, rows_chunk(scale.len()), |_, y| {
+            cx.isa.vectorize(|| {
+                for y in y.chunks_mut(scale.len()) {
+                    y.iter_mut()
+                        .zip(scale)
+                        .zip(shift)
+                        .for_each(|((y, scale), shift)| *y = *y * scale + shift);
+                }
+            });
         });
     });
 }

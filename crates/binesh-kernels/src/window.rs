@@ -48,6 +48,15 @@ impl Axis {
         first.min(end)..end
     }
 
+    /// Those of `outputs` windows that lie wholly inside the input.
+    pub(crate) fn windows_inside(&self, outputs: usize) -> std::ops::Range<usize> {
+        let first = self.pad.div_ceil(self.stride);
+        let reach = self.taps.saturating_sub(1) * self.dilation + 1;
+        let end = (self.input + self.pad).checked_sub(reach).map_or(0, |last| last / self.stride + 1);
+        let end = end.min(outputs);
+        first.min(end)..end
+    }
+
     /// The window position that reads input position `i` through tap `k`, if one of the `outputs` does.
     #[inline(always)]
     pub(crate) fn source(&self, outputs: usize, i: usize, k: usize) -> Option<usize> {
@@ -80,6 +89,19 @@ pub(crate) struct Phase {
     pub(crate) taps: Vec<usize>,
 }
 
+impl Phase {
+    /// Those of its positions that one of the `outputs` windows of `axis` reads through every tap.
+    pub(crate) fn sources_inside(&self, axis: &Axis, outputs: usize) -> std::ops::Range<usize> {
+        let inside = |&i: &usize| {
+            let position = self.first + i * axis.stride;
+            self.taps.iter().all(|&k| axis.source(outputs, position, k).is_some())
+        };
+        let first = (0..self.count).find(inside).unwrap_or(0);
+        let count = (first..self.count).take_while(inside).count();
+        first..first + count
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Axis;
@@ -94,6 +116,15 @@ mod tests {
                 for o in 0..8 {
                     let inside: Vec<_> = (0..taps).filter(|&k| axis.position(o, k).is_some()).collect();
                     assert_eq!(inside, axis.taps_inside(o).collect::<Vec<_>>(), "{axis:?} at {o}");
+                    assert_eq!(inside.len() == taps, axis.windows_inside(8).contains(&o), "{axis:?} at {o}");
+                }
+                for phase in axis.phases() {
+                    let inside = phase.sources_inside(&axis, 8);
+                    for i in 0..phase.count {
+                        let met = |&k: &usize| axis.source(8, phase.first + i * stride, k).is_some();
+                        let all = phase.taps.iter().all(met);
+                        assert_eq!(all, inside.contains(&i), "{axis:?}, {phase:?} at {i}");
+                    }
                 }
             }
         }

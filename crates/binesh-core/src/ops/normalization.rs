@@ -56,13 +56,7 @@ impl Operator for Normalization {
             if self.invert {
                 return norm::scale_shift(cx, scale.len(), x, scale, mean, output.into_data());
             }
-            // The mean goes first: folded into an offset it would take digits with it where it is far from zero.
-            let rows = output.into_data().chunks_exact_mut(scale.len()).zip(x.chunks_exact(scale.len()));
-            for (y, x) in rows {
-                for (((y, x), mean), scale) in y.iter_mut().zip(x).zip(mean).zip(scale) {
-                    *y = (x - mean) * scale;
-                }
-            }
+            norm::standardize(cx, scale.len(), x, mean, scale, output.into_data());
         });
     }
 

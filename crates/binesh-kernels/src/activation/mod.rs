@@ -276,7 +276,7 @@ fn softplus(x: f32) -> f32 {
 pub fn forward(cx: Cx<'_>, f: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "x and y differ in length");
     cx.threads.run_chunks(y, GRAIN, |i, y| {
-        cx.isa.dispatch(Apply { f, x: &x[i * GRAIN..][..y.len()], y });
+        Apply { x: &x[i * GRAIN..][..y.len()], y }.run(cx.isa, f);
     });
 }
 

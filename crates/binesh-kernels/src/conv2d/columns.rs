@@ -4,7 +4,7 @@
 
 use super::Conv2d;
 use crate::scratch::with_scratch;
-use crate::tile::{Panels, Place, Places, Rows, Store};
+use crate::tile::{Panels, Place, Places, Rows, Steps, Store};
 use crate::{Cx, Epilogue, Write};
 
 /// The kernel for [`backward_input`].
@@ -54,7 +54,10 @@ fn images(
         };
         let store = Store::Replace(Epilogue::default());
         // SAFETY: rows of `columns` are `sent` apart and `sent` long.
-        unsafe { Rows { places: Places::flat(positions), x: dy, panels, locate, store }.run(cx, columns) }
+        unsafe {
+            let (places, steps) = (Places::flat(positions), Steps::flat(positions, g.cout, sent));
+            Rows { places, steps, x: dy, panels, locate, store }.run(cx, columns)
+        }
         let columns = &*columns;
         cx.threads.run_chunks(dx, g.w * g.cin, |iy, dx| {
             if write == Write::Replace {

@@ -5,7 +5,7 @@ use crate::copy::copy;
 use crate::outer::Outer;
 use crate::scratch::with_scratch;
 use crate::threads::GRAIN;
-use crate::tile::{PADDING, Panels, Place, Places, Rows, Store};
+use crate::tile::{PADDING, Panels, Place, Places, Rows, Steps, Store};
 use crate::window::Phase;
 use crate::{Cx, Epilogue, Write};
 
@@ -63,12 +63,16 @@ pub(super) fn forward(
         };
         // SAFETY: rows of `y` are `Cout` apart and `Cout` long.
         return unsafe {
-            Rows { places: Places::flat(g.n * g.h * g.w), x, panels, locate, store }.run(cx, y)
+            let m = g.n * g.h * g.w;
+            let (places, steps) = (Places::flat(m), Steps::flat(m, g.cin, g.cout));
+            Rows { places, steps, x, panels, locate, store }.run(cx, y)
         };
     }
     with_joined_taps(cx, g, x, |g, x| {
         // SAFETY: the outputs of row `m` and group `g` are `m * Cout + g * Cout/G ..`, each `Cout/G` long.
-        unsafe { Rows { places: outputs(g), x, panels, locate: locate(g), store }.run(cx, y) }
+        unsafe {
+            Rows { places: outputs(g), steps: steps(g), x, panels, locate: locate(g), store }.run(cx, y)
+        }
     });
 }
 
@@ -103,6 +107,11 @@ fn with_joined_taps(cx: Cx<'_>, g: &Conv2d, x: &[f32], f: impl FnOnce(&Conv2d, &
 
 fn outputs(g: &Conv2d) -> Places {
     Places { images: g.n, height: g.ho, width: g.wo }
+}
+
+/// Between the columns at which a tap lies in the padding.
+fn steps(g: &Conv2d) -> Steps {
+    Steps { columns: g.columns().windows_inside(g.wo), x: g.stride[1] * g.cin, y: g.cout }
 }
 
 /// For an output position and a group: the offsets into `x` at each tap, and the
@@ -177,8 +186,10 @@ pub(super) fn backward_input(
             }
             ((n * g.h + iy) * g.w + ix) * g.cin + group * cig
         };
+        let steps = Steps { columns: px.sources_inside(&columns, g.wo), x: g.cout, y: g.stride[1] * g.cin };
+        let (places, store) = (phase.places(g), write.into());
         // SAFETY: different (n, iy, ix, group) give disjoint ranges of `Cin/G` values.
-        unsafe { Rows { places: phase.places(g), x: dy, panels, locate, store: write.into() }.run(cx, dx) }
+        unsafe { Rows { places, steps, x: dy, panels, locate, store }.run(cx, dx) }
     }
 }
 

@@ -19,66 +19,130 @@ pub(super) fn forward(cx: Cx<'_>, g: &Pool, mode: Mode, x: &[f32], y: &mut [f32]
     if y.is_empty() {
         return;
     }
-    let image = g.h * g.w * g.c;
     // A window costs as much as the values it reads.
     let rows_per_task = (GRAIN / (row_len * g.kh * g.kw).max(1)).max(1);
     cx.threads.run_chunks(y, rows_per_task * row_len, |task, y| {
-        for (i, y) in y.chunks_exact_mut(row_len).enumerate() {
-            let row = task * rows_per_task + i;
-            let x = &x[row / g.ho * image..][..image];
-            for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
-                let (taps, factor) = (g.taps(row % g.ho, ox), 1.0 / g.count(row % g.ho, ox));
-                cx.isa.dispatch(Window { mode, x, taps, factor, y });
-            }
-        }
+        cx.isa.dispatch(Rows { g, mode, x, first: task * rows_per_task, y });
     });
 }
 
-/// One window, over all channels.
-struct Window<'a> {
+/// Some rows of `y`, counted through all images.
+struct Rows<'a> {
+    g: &'a Pool,
     mode: Mode,
-    /// One image.
     x: &'a [f32],
-    taps: Taps,
-    factor: f32,
+    first: usize,
     y: &'a mut [f32],
 }
 
-impl Kernel for Window<'_> {
+impl Kernel for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { mode, x, taps, factor, y } = self;
-        let [rows, columns] = taps.counts;
-        for (i, y) in y.chunks_mut(S::LANES).enumerate() {
-            let from = i * S::LANES;
-            let sum = match mode {
-                Mode::Max => {
-                    let mut max = s.splat(f32::NEG_INFINITY);
-                    for row in 0..rows {
-                        for column in 0..columns {
-                            let tap = taps.first + row * taps.steps[0] + column * taps.steps[1];
-                            let v = load_part(s, &x[tap + from..][..y.len()]);
-                            // Where the maximum is NaN it stays; where `v` is, `max` gives it.
-                            max = s.select(s.less_or_equal(max, max), s.max(max, v), max);
-                        }
-                    }
-                    max
+        let Self { g, mode, x, first, y } = self;
+        let image = g.h * g.w * g.c;
+        for (row, y) in (first..).zip(y.chunks_exact_mut(g.wo * g.c)) {
+            let x = &x[row / g.ho * image..][..image];
+            for (ox, y) in y.chunks_exact_mut(g.c).enumerate() {
+                let taps = g.taps(row % g.ho, ox);
+                match mode {
+                    Mode::Max => window(s, Max, x, taps, y),
+                    Mode::Average => window(s, Average(1.0 / g.count(row % g.ho, ox)), x, taps, y),
                 }
-                Mode::Average => {
-                    let mut sum = s.splat(0.0);
-                    for row in 0..rows {
-                        for column in 0..columns {
-                            let tap = taps.first + row * taps.steps[0] + column * taps.steps[1];
-                            sum = s.add(sum, load_part(s, &x[tap + from..][..y.len()]));
-                        }
-                    }
-                    s.mul(sum, s.splat(factor))
-                }
-            };
-            store_part(s, sum, y);
+            }
         }
+    }
+}
+
+/// How the values of a window become one.
+trait Fold: Copy {
+    fn start<S: Simd>(self, s: S) -> S::V;
+    fn more<S: Simd>(self, s: S, so_far: S::V, v: S::V) -> S::V;
+    fn end<S: Simd>(self, s: S, all: S::V) -> S::V;
+}
+
+#[derive(Clone, Copy)]
+struct Max;
+
+impl Fold for Max {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> S::V {
+        s.splat(f32::NEG_INFINITY)
+    }
+
+    #[inline(always)]
+    fn more<S: Simd>(self, s: S, so_far: S::V, v: S::V) -> S::V {
+        // Where the maximum is NaN it stays; where `v` is, `max` gives it.
+        s.select(s.less_or_equal(so_far, so_far), s.max(so_far, v), so_far)
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(self, _s: S, all: S::V) -> S::V {
+        all
+    }
+}
+
+/// With the factor of the sum.
+#[derive(Clone, Copy)]
+struct Average(f32);
+
+impl Fold for Average {
+    #[inline(always)]
+    fn start<S: Simd>(self, s: S) -> S::V {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn more<S: Simd>(self, s: S, so_far: S::V, v: S::V) -> S::V {
+        s.add(so_far, v)
+    }
+
+    #[inline(always)]
+    fn end<S: Simd>(self, s: S, all: S::V) -> S::V {
+        s.mul(all, s.splat(self.0))
+    }
+}
+
+/// Vectors of channels that are folded together: while one waits for its sum or comparison, the others go on.
+const TOGETHER: usize = 4;
+
+/// One window over all channels of an image.
+#[inline(always)]
+fn window<S: Simd, F: Fold>(s: S, fold: F, x: &[f32], taps: Taps, y: &mut [f32]) {
+    let ([rows, columns], [down, across]) = (taps.counts, taps.steps);
+    if rows == 0 || columns == 0 {
+        let none = fold.end(s, fold.start(s));
+        return y.chunks_mut(S::LANES).for_each(|y| store_part(s, none, y));
+    }
+    let x = &x[taps.first..][..(rows - 1) * down + (columns - 1) * across + y.len()];
+    let mut from = 0;
+    let mut groups = y.chunks_exact_mut(TOGETHER * S::LANES);
+    for y in &mut groups {
+        let mut all = [fold.start(s); TOGETHER];
+        for row in 0..rows {
+            for column in 0..columns {
+                let tap = row * down + column * across + from;
+                for (i, all) in all.iter_mut().enumerate() {
+                    // SAFETY: the last tap's values end with `x`, as sliced above.
+                    *all = fold.more(s, *all, unsafe { s.load(x.as_ptr().add(tap + i * S::LANES)) });
+                }
+            }
+        }
+        for (y, all) in y.chunks_exact_mut(S::LANES).zip(all) {
+            s.store_slice(fold.end(s, all), y);
+        }
+        from += TOGETHER * S::LANES;
+    }
+    for y in groups.into_remainder().chunks_mut(S::LANES) {
+        let mut all = fold.start(s);
+        for row in 0..rows {
+            for column in 0..columns {
+                all = fold.more(s, all, load_part(s, &x[row * down + column * across + from..][..y.len()]));
+            }
+        }
+        store_part(s, fold.end(s, all), y);
+        from += y.len();
     }
 }
 

@@ -52,7 +52,13 @@ pub(crate) fn exp_m1<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
     let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+    // Of e^-x only what shows beside 1 counts, so it needs no subnormals, and a single scale, half of its own lest it
+    // be beyond the largest exponent.
+    let x = s.min(s.splat(89.0), s.max(s.splat(-86.0), s.sub(s.splat(0.0), x)));
+    let (n, r) = reduce(s, x);
+    let p = s.add(s.mul_add(s.mul(r, r), exp_tail(s, r), r), one);
+    let half = s.mul(p, s.exp2_whole(s.sub(n, one)));
+    s.div(one, s.mul_add(half, s.splat(2.0), one))
 }
 
 /// Hyperbolic tangent, within 3 ulp.

@@ -76,6 +76,30 @@ impl Places {
         self.images * self.height * self.width
     }
 
+    /// The places with numbers `range`, in order: the first of each stretch within some `columns` of a row, with its
+    /// length, the others one by one.
+    #[inline(always)]
+    fn stretches(&self, range: Range<usize>, columns: &Range<usize>, mut f: impl FnMut(usize, Place, usize)) {
+        if range.is_empty() {
+            return;
+        }
+        let m = range.start;
+        let [mut n, mut y, mut x] =
+            [m / self.width / self.height, m / self.width % self.height, m % self.width];
+        let mut i = 0;
+        while i < range.len() {
+            let count = if columns.contains(&x) { (columns.end - x).min(range.len() - i) } else { 1 };
+            f(i, [n, y, x], count);
+            (i, x) = (i + count, x + count);
+            if x == self.width {
+                (x, y) = (0, y + 1);
+                if y == self.height {
+                    (y, n) = (0, n + 1);
+                }
+            }
+        }
+    }
+
     /// The places with numbers `range`, in order. Divides once, where a division for each would cost more than the
     /// products of a thin layer.
     #[inline(always)]
@@ -99,12 +123,29 @@ impl Places {
     }
 }
 
+/// Columns of a row of places in which the next place is a step further, in `x` at every tap and in `y`.
+#[derive(Clone)]
+pub(crate) struct Steps {
+    pub(crate) columns: Range<usize>,
+    pub(crate) x: usize,
+    pub(crate) y: usize,
+}
+
+impl Steps {
+    /// Rows of `x` and `y` one after the other, of these lengths, for [`Places::flat`].
+    pub(crate) fn flat(m: usize, x: usize, y: usize) -> Self {
+        Self { columns: 0..m, x, y }
+    }
+}
+
 /// `y[out(m) + c] = sum over taps t and depth k of x[in(m, t) + k] * panel[t, k, c]` for every place `m`.
 ///
 /// `locate(place, group, taps)` writes the offset into `x` of a place at each tap, or [`PADDING`], and returns its
-/// offset in `y`; offsets of different (place, group) must be at least `width` apart.
+/// offset in `y`; offsets of different (place, group) must be at least `width` apart. It is asked once for each stretch of
+/// places that lie a step apart.
 pub(crate) struct Rows<'a, L> {
     pub(crate) places: Places,
+    pub(crate) steps: Steps,
     pub(crate) x: &'a [f32],
     pub(crate) panels: &'a Panels,
     pub(crate) locate: L,
@@ -165,12 +206,24 @@ impl<L: Fn(Place, usize, &mut [usize]) -> usize + Sync> Rows<'_, L> {
         let outputs = scratch.take::<usize>(rows.len());
         let offsets = scratch.take::<usize>(taps);
         table.fill(zeros.as_ptr());
-        self.places.each(rows, |i, place| {
-            outputs[i] = (self.locate)(place, group, offsets);
-            let tile = &mut table[i / ROWS * taps * ROWS..][..taps * ROWS];
+        self.places.stretches(rows, &self.steps.columns, |i, place, count| {
+            let output = (self.locate)(place, group, offsets);
+            for (j, to) in outputs[i..i + count].iter_mut().enumerate() {
+                *to = output + j * self.steps.y;
+            }
             for (tap, &offset) in offsets.iter().enumerate() {
-                if offset != PADDING {
-                    tile[tap * ROWS + i % ROWS] = self.x[offset..][..depth].as_ptr();
+                if offset == PADDING {
+                    continue;
+                }
+                let mut from = self.x[offset..][..(count - 1) * self.steps.x + depth].as_ptr();
+                let (mut at, mut row) = ((i / ROWS * taps + tap) * ROWS, i % ROWS);
+                for _ in 0..count {
+                    table[at + row] = from;
+                    from = from.wrapping_add(self.steps.x);
+                    row += 1;
+                    if row == ROWS {
+                        (at, row) = (at + taps * ROWS, 0);
+                    }
                 }
             }
         });
@@ -292,8 +345,14 @@ impl Tile<'_> {
                 s.prefetch(self.y.at(output + self.first));
             }
         }
+        if self.width == PANEL / 2
+            && let Store::Replace(epilogue) = &self.store
+        {
+            // SAFETY: passed on.
+            return unsafe { self.rows_of_half_panel::<S, R>(s, epilogue) };
+        }
         // SAFETY: passed on; the panel holds `PANEL` weights for every tap and depth.
-        let sums = unsafe { accumulate::<S, R>(s, self.rows, self.depth, self.panel) };
+        let sums = unsafe { accumulate::<S, R, 2>(s, self.rows, self.depth, self.panel) };
         // `sums` is only ever indexed by constants: an array that is indexed by a variable anywhere is kept out of
         // registers everywhere.
         if let Store::Replace(epilogue @ Epilogue { residual: None, .. }) = &self.store
@@ -319,6 +378,37 @@ impl Tile<'_> {
             }
             Store::Add if self.width == PANEL => self.add_rows_of_whole_panel(s, &stored),
             _ => self.rows_of_partial_panel(&stored),
+        }
+    }
+
+    /// Half of the products: a last panel is often of eight channels.
+    ///
+    /// # Safety
+    /// As [`Tile::rows`].
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Constant indices, as in `Tile::rows`.
+    unsafe fn rows_of_half_panel<S: Simd, const R: usize>(&self, s: S, epilogue: &Epilogue<'_>) {
+        // SAFETY: passed on.
+        let sums = unsafe { accumulate::<S, R, 1>(s, self.rows, self.depth, self.panel) };
+        let (low, high, later) = limits(s, epilogue.activation);
+        let bias =
+            epilogue.bias.map_or(s.splat(0.0), |bias| s.load_slice(&bias[self.channel..][..PANEL / 2]));
+        let mut stored = [[0.0; PANEL / 2]; R];
+        for r in 0..R {
+            let mut sum = s.add(sums[r][0], bias);
+            if let Some(residual) = epilogue.residual {
+                let residual = &residual[self.outputs[r] + self.first..][..PANEL / 2];
+                sum = s.add(sum, s.load_slice(residual));
+            }
+            s.store_slice(s.min(high, s.max(low, sum)), &mut stored[r]);
+        }
+        if let Some(f) = later {
+            activation::in_place(self.isa, f, stored.as_flattened_mut());
+        }
+        for r in 0..R {
+            // SAFETY: rows of different outputs do not overlap, and this task owns them.
+            let y = unsafe { self.y.slice(self.outputs[r] + self.first, PANEL / 2) };
+            s.store_slice(s.load_slice(&stored[r]), y);
         }
     }
 
@@ -446,7 +536,7 @@ unsafe fn store_products<S: Simd, const R: usize>(
     stride: usize,
 ) {
     // SAFETY: passed on.
-    let sums = unsafe { accumulate::<S, R>(s, rows, panel.len() / PANEL, panel) };
+    let sums = unsafe { accumulate::<S, R, 2>(s, rows, panel.len() / PANEL, panel) };
     for r in 0..R {
         let to = &mut to[r * stride..][..PANEL];
         s.store_slice(sums[r][0], to);
@@ -454,20 +544,21 @@ unsafe fn store_products<S: Simd, const R: usize>(
     }
 }
 
-/// The product of `R` rows with a panel.
+/// The product of `R` rows with a panel, or with the first `V` vectors of it.
 ///
 /// # Safety
 /// For every tap, the first `R` of `ROWS` pointers lead to `depth` values.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const R: usize>(
+#[allow(clippy::needless_range_loop)] // Constant indices, as in `Tile::rows`.
+unsafe fn accumulate<S: Simd, const R: usize, const V: usize>(
     s: S,
     rows: &[*const f32],
     depth: usize,
     panel: &[f32],
-) -> [[S::V; 2]; R] {
-    const { assert!(2 * S::LANES == PANEL) }
+) -> [[S::V; V]; R] {
+    const { assert!(2 * S::LANES == PANEL && V <= 2) }
     assert_eq!(panel.len(), rows.len() / ROWS * depth * PANEL);
-    let mut sums = [[s.splat(0.0); 2]; R];
+    let mut sums = [[s.splat(0.0); V]; R];
     let mut b = panel.as_ptr();
     for rows in rows.chunks_exact(ROWS) {
         let mut a = [rows[0]; R];
@@ -475,12 +566,16 @@ unsafe fn accumulate<S: Simd, const R: usize>(
         for k in 0..depth {
             // SAFETY: k < depth; the panel has PANEL values for each of `taps * depth` steps, asserted above.
             unsafe {
-                let (b0, b1) = (s.load(b), s.load(b.add(S::LANES)));
+                let mut weights = [s.splat(0.0); V];
+                for v in 0..V {
+                    weights[v] = s.load(b.add(v * S::LANES));
+                }
                 b = b.add(PANEL);
                 for r in 0..R {
                     let a = s.splat(*a[r].add(k));
-                    sums[r][0] = s.mul_add(a, b0, sums[r][0]);
-                    sums[r][1] = s.mul_add(a, b1, sums[r][1]);
+                    for v in 0..V {
+                        sums[r][v] = s.mul_add(a, weights[v], sums[r][v]);
+                    }
                 }
             }
         }

@@ -2,14 +2,17 @@
 //! the sums of a tile take hardly longer than what is around them, so that is done once for all panels.
 
 use super::{Block, PANEL, ROWS, Store, accumulate, limits};
+use crate::activation::{self, Activation};
 use crate::simd::Simd;
 
-/// What is the same for all tiles of a block whose outputs are replaced and whose activation is none or a rectifier.
+/// What is the same for all tiles of a block whose outputs are replaced.
 pub(super) struct Plain<'a, V> {
     bias: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
     low: V,
     high: V,
+    /// What is left of the activation when the values are within `low..=high`.
+    later: Option<Activation>,
 }
 
 impl<'a, V: Copy> Plain<'a, V> {
@@ -17,8 +20,8 @@ impl<'a, V: Copy> Plain<'a, V> {
     #[inline(always)]
     pub(super) fn of<S: Simd<V = V>>(s: S, block: &Block<'a>) -> Option<Self> {
         let Store::Replace(epilogue) = block.store else { return None };
-        let (low, high, None) = limits(s, epilogue.activation) else { return None };
-        Some(Self { bias: epilogue.bias, residual: epilogue.residual, low, high })
+        let (low, high, later) = limits(s, epilogue.activation);
+        Some(Self { bias: epilogue.bias, residual: epilogue.residual, low, high, later })
     }
 
     /// Finishes a tile in all panels that are whole; gives the first that is left.
@@ -68,7 +71,7 @@ impl<'a, V: Copy> Plain<'a, V> {
             // SAFETY: the table's promise; `at + PANEL <= len` for the bias, and for each row of the residual and of the
             // output, as sliced above. Outputs of different rows and panels do not overlap, and this task owns them.
             unsafe {
-                let mut sums = accumulate::<S, R>(s, rows, all.depth, all.panel(block.group, panel));
+                let mut sums = accumulate::<S, R, 2>(s, rows, all.depth, all.panel(block.group, panel));
                 if let Some(bias) = bias {
                     let bias = [s.load(bias.add(at)), s.load(bias.add(at + S::LANES))];
                     for r in 0..R {
@@ -87,6 +90,15 @@ impl<'a, V: Copy> Plain<'a, V> {
                     s.store(s.min(self.high, s.max(self.low, sums[r][0])), y);
                     s.store(s.min(self.high, s.max(self.low, sums[r][1])), y.add(S::LANES));
                 }
+            }
+        }
+        if let Some(f) = self.later {
+            // SAFETY: as above; the rows of the tile are written, and nobody reads them yet.
+            let row = |r: usize, rows: usize| unsafe { block.y.slice(outputs[r] + from, rows * len) };
+            if outputs[R - 1] == outputs[0] + (R - 1) * len {
+                activation::in_place(block.isa, f, row(0, R));
+            } else {
+                (0..R).for_each(|r| activation::in_place(block.isa, f, row(r, 1)));
             }
         }
         end
