@@ -111,7 +111,7 @@ fn outputs(g: &Conv2d) -> Places {
 
 /// Between the columns at which a tap lies in the padding.
 fn steps(g: &Conv2d) -> Steps {
-    Steps { columns: g.columns().windows_inside(g.wo), x: g.stride[1] * g.cin, y: g.cout }
+    Steps { columns: g.columns().windows_inside(g.wo), x: g.stride[1].saturating_mul(g.cin), y: g.cout }
 }
 
 /// For an output position and a group: the offsets into `x` at each tap, and the

@@ -117,8 +117,8 @@ impl Lines<'_> {
                     taps.push((at * channels, (ky * self.kw + kx) * channels));
                 }
             }
-            let x_step = line.input_step * channels;
-            let (start, y_step) = (line.first * channels, line.step * channels);
+            let x_step = line.input_step.saturating_mul(channels);
+            let (start, y_step) = (line.first * channels, line.step.saturating_mul(channels));
             let residual = self.epilogue.and_then(|e| e.residual).map(|r| &r[row * row_len + start..]);
             let y = &mut y[start..];
             isa.dispatch(Run {
