@@ -23,7 +23,7 @@ use crate::plan::{Grads, Plan, PlanSpec};
 use crate::session::{Runtime, Session};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, View};
-use crate::{Isa, Params};
+use crate::{Isa, Params, Winograd};
 use reference::Array;
 
 /// Largest error of a value, as a share of the largest value: f32 has 6e-8, the longest sum here some hundred terms.
@@ -380,10 +380,12 @@ impl Wired {
     }
 }
 
-/// One, two and three threads; started once for all cases.
+/// One, two and three threads; started once for all cases. Convolutions are direct sums: which tile a gradient takes may
+/// depend on what else is asked for, and its last bits with it.
 pub(crate) fn runtimes(isa: Isa) -> &'static [Runtime] {
     static ALL: OnceLock<Vec<(Isa, Vec<Runtime>)>> = OnceLock::new();
-    let start = |isa| (isa, (1..=3).map(|threads| Runtime::with_isa(threads, isa)).collect());
+    let direct = |threads, isa| Runtime::with_isa(threads, isa).with_winograd(Winograd::Never);
+    let start = |isa| (isa, (1..=3).map(|threads| direct(threads, isa)).collect());
     let all = ALL.get_or_init(|| Isa::available().into_iter().map(start).collect());
     &all.iter().find(|(known, _)| *known == isa).expect("the instruction set is available").1
 }

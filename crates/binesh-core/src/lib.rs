@@ -20,7 +20,7 @@ mod shape;
 mod tensor;
 
 pub use binesh_kernels::binary::BinaryOp;
-pub use binesh_kernels::{Activation, Algorithm, Costs, Cx, Isa, Threads, Winograd};
+pub use binesh_kernels::{Activation, Algorithm, Costs, Cx, Isa, Threads, Tile, Winograd};
 pub use graph::{Graph, GraphError, Node, NodeId};
 pub use layers::{Call, Inbound, Layer, LayerId, Layers};
 pub use operator::{At, Keeps, Operator, Overlay, ReluRule};

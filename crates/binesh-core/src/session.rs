@@ -55,9 +55,9 @@ impl Runtime {
         }
     }
 
-    /// The same, but every convolution is the direct sum: slower, and closer to what other engines compute.
+    /// The same without what loses digits, Winograd's F(4x4, 3x3): slower, and closer to what other engines compute.
     pub fn exact(self) -> Runtime {
-        self.with_winograd(Winograd::Never)
+        self.with_winograd(Winograd::WhereExact)
     }
 
     /// The same with another rule for where 3x3 convolutions are computed by Winograd's algorithm.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use binesh_core::ops::*;
 use binesh_core::{
     Activation, BinaryOp, Graph, NodeId, Op, Padding, Params, Plan, PlanSpec, Runtime, Session, Shape,
-    Tensor, Window, Winograd,
+    Tensor, Tile, Window, Winograd,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -161,7 +161,9 @@ fn a_run_allocates_nothing() {
     for threads in [1, 2] {
         let runtime = Runtime::new(threads);
         for (name, network) in networks() {
-            for runtime in [runtime.clone(), runtime.clone().with_winograd(Winograd::WherePossible)] {
+            for runtime in
+                [runtime.clone(), runtime.clone().with_winograd(Winograd::WherePossible(Tile::Four))]
+            {
                 assert_eq!(network.allocations(&runtime), 0, "{name} on {threads} threads");
             }
         }

@@ -1,18 +1,22 @@
-//! `cargo bench -p binesh-kernels --bench winograd [-- FILTER]`: 3x3 convolutions by Winograd's algorithm and as the direct
-//! sum, taking turns in one process; the best of each, their ratio, which of them would be chosen, and the largest
-//! difference as a share of the largest value. Set `BINESH_THREADS` for the number of threads (default 1).
+//! `cargo bench -p binesh-kernels --bench winograd [-- FILTER]`: 3x3 convolutions as the direct sum and by Winograd's
+//! algorithm with both tiles, taking turns in one process; the best of each, which of them would be chosen, and the largest
+//! difference from the direct sum as a share of the largest value. Kernels of the forward pass come from memory, as in a
+//! network that runs once: each run has another copy. Set `BINESH_THREADS` for the number of threads (default 1).
 
 use std::time::{Duration, Instant};
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Winograd, Write};
+use binesh_kernels::{Activation, Costs, Cx, Epilogue, Isa, Threads, Tile, Winograd, Write};
 
 fn main() {
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let count = std::env::var("BINESH_THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let threads = Threads::new(count);
     println!("{} on {count} threads, ms", Isa::detect());
-    println!("{:<40} {:>8} {:>8} {:>6}  {:<8} {:>8}", "", "direct", "winograd", "ratio", "chosen", "off by");
+    println!(
+        "{:<40} {:>8} {:>8} {:>8}  {:<8} {:>8} {:>8}",
+        "", "direct", "F(2x2)", "F(4x4)", "chosen", "off by", ""
+    );
     for (n, hw, cin, cout) in [
         (1, 224, 64, 64),
         (1, 112, 64, 128),
@@ -35,6 +39,13 @@ fn main() {
         (1, 112, 32, 32),
         (1, 32, 32, 64),
         (1, 112, 16, 16),
+        (1, 55, 16, 64),
+        (1, 27, 32, 128),
+        (1, 13, 64, 256),
+        (1, 14, 128, 32),
+        (1, 35, 96, 96),
+        (1, 17, 160, 160),
+        (1, 8, 448, 384),
     ] {
         let name = format!("{cin}->{cout} at {hw} px, batch {n}");
         let (stride, dilation, pad) = ([1; 2], [1; 2], [1; 2]);
@@ -49,17 +60,32 @@ fn main() {
     }
 }
 
+const CHOICES: [Winograd; 3] =
+    [Winograd::Never, Winograd::WherePossible(Tile::Two), Winograd::WherePossible(Tile::Four)];
+const NAMES: [&str; 3] = ["direct", "F(2x2)", "F(4x4)"];
+
+/// More than the caches hold.
+const COLD: usize = 96 << 20;
+
 fn forward<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
     let (x, w, bias) = (values(g.x_len()), values(g.kernel_len()), values(g.cout));
     let epilogue = Epilogue { bias: Some(&bias), residual: None, activation: Some(Activation::RELU) };
-    let pack = |choice| conv2d::pack(cx(choice), g, &w, None);
-    let kernels = [pack(Winograd::Never), pack(Winograd::WherePossible)];
-    let chosen = pack(Winograd::WhereFaster).bytes() == kernels[1].bytes();
-    let mut outputs = [vec![0.0; g.y_len()], vec![0.0; g.y_len()]];
-    let times = turns(|i| {
-        conv2d::forward(cx(Winograd::WhereFaster), g, &x, &kernels[i], &mut outputs[i], &epilogue);
+    let kernels = CHOICES.map(|choice| {
+        let first = conv2d::pack(cx(choice), g, &w, None);
+        vec![first.clone(); COLD.div_ceil(first.bytes())]
     });
-    report(name, times, if chosen { "winograd" } else { "direct" }, &outputs);
+    let chosen = match conv2d::winograd_tile(cx(Winograd::WhereFaster), g) {
+        None => 0,
+        Some(Tile::Two) => 1,
+        Some(Tile::Four) => 2,
+    };
+    let mut outputs = CHOICES.map(|_| vec![0.0; g.y_len()]);
+    let mut next = [0; 3];
+    let times = turns(|i| {
+        next[i] = (next[i] + 1) % kernels[i].len();
+        conv2d::forward(cx(Winograd::WhereFaster), g, &x, &kernels[i][next[i]], &mut outputs[i], &epilogue);
+    });
+    report(name, times, NAMES[chosen], &outputs);
 }
 
 fn d_input<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
@@ -73,20 +99,20 @@ fn d_kernel<'a>(name: &str, g: &Conv2d, cx: impl Fn(Winograd) -> Cx<'a>) {
 }
 
 fn gradient(name: &str, len: usize, run: impl Fn(Winograd, &mut [f32])) {
-    let choices = [Winograd::Never, Winograd::WherePossible, Winograd::WhereFaster];
-    let firsts = choices.map(|choice| {
+    let values = |choice| {
         let mut d = vec![0.0; len];
         run(choice, &mut d);
         d
-    });
-    let chosen = if firsts[2] == firsts[1] { "winograd" } else { "direct" };
+    };
+    let (firsts, automatic) = (CHOICES.map(values), values(Winograd::WhereFaster));
+    let chosen = firsts.iter().position(|first| *first == automatic).unwrap_or(0);
     let mut outputs = firsts.clone();
-    let times = turns(|i| run(choices[i], &mut outputs[i]));
-    report(name, times, chosen, &firsts);
+    let times = turns(|i| run(CHOICES[i], &mut outputs[i]));
+    report(name, times, NAMES[chosen], &firsts);
 }
 
-fn turns(mut run: impl FnMut(usize)) -> [Duration; 2] {
-    let (mut best, begin) = ([Duration::MAX; 2], Instant::now());
+fn turns(mut run: impl FnMut(usize)) -> [Duration; 3] {
+    let (mut best, begin) = ([Duration::MAX; 3], Instant::now());
     let mut rounds = 0;
     while begin.elapsed() < Duration::from_millis(800) || rounds < 4 {
         for (i, best) in best.iter_mut().enumerate() {
@@ -99,12 +125,17 @@ fn turns(mut run: impl FnMut(usize)) -> [Duration; 2] {
     best
 }
 
-fn report(name: &str, [direct, winograd]: [Duration; 2], chosen: &str, outputs: &[Vec<f32>]) {
+fn report(name: &str, times: [Duration; 3], chosen: &str, outputs: &[Vec<f32>; 3]) {
     let largest = outputs[0].iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let off = outputs[0].iter().zip(&outputs[1]).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-    let [direct, winograd] = [direct, winograd].map(|time| time.as_secs_f64() * 1e3);
-    let (ratio, off) = (direct / winograd, off / largest);
-    println!("{name:<40} {direct:>8.3} {winograd:>8.3} {ratio:>6.2}  {chosen:<8} {off:>8.1e}");
+    let off = |i: usize| {
+        outputs[0].iter().zip(&outputs[i]).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / largest
+    };
+    let [direct, two, four] = times.map(|time| time.as_secs_f64() * 1e3);
+    println!(
+        "{name:<40} {direct:>8.3} {two:>8.3} {four:>8.3}  {chosen:<8} {:>8.1e} {:>8.1e}",
+        off(1),
+        off(2)
+    );
 }
 
 /// Uneven values in -1..1.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Isa;
+use crate::{Isa, Tile};
 
 /// How an operator is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,8 +12,8 @@ pub enum Algorithm {
         /// `[Kh, Kw]`
         kernel: [usize; 2],
     },
-    /// A 3x3 convolution by F(4x4, 3x3): a quarter of the products.
-    Winograd,
+    /// A 3x3 convolution by F(4x4, 3x3), a quarter of the products, or F(2x2, 3x3), four ninths.
+    Winograd(Tile),
     /// Every channel by itself; the kernel's rows and columns.
     Depthwise {
         /// `[Kh, Kw]`
@@ -31,7 +31,8 @@ impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Algorithm::Direct { kernel: [rows, columns] } => write!(f, "direct {rows}x{columns}"),
-            Algorithm::Winograd => f.pad("Winograd F(4x4, 3x3)"),
+            Algorithm::Winograd(Tile::Two) => f.pad("Winograd F(2x2, 3x3)"),
+            Algorithm::Winograd(Tile::Four) => f.pad("Winograd F(4x4, 3x3)"),
             Algorithm::Depthwise { kernel: [rows, columns] } => write!(f, "depthwise {rows}x{columns}"),
             Algorithm::Inverted => f.pad("inverted residual"),
             Algorithm::Matrix => f.pad("matrix product"),
@@ -77,11 +78,11 @@ pub struct Costs {
     pub depthwise: f64,
     /// Share of the peak that [`Algorithm::Matrix`] reaches.
     pub matrix: f64,
-    /// What transforming a Winograd tile costs for each channel, in multiplications.
+    /// What transforming a Winograd tile of 4x4 costs for each channel, in multiplications; one of 2x2 costs four ninths.
     pub winograd_transform: f64,
     /// What a weight costs in the forward pass, in multiplications: one of the direct sum's 9 for each pair of channels.
     pub forward_direct_weight: f64,
-    /// The same: one of Winograd's 36.
+    /// The same: one of Winograd's 36, or 16.
     pub forward_winograd_weight: f64,
     /// As `forward_direct_weight`, in the gradient of the input, where kernels are packed on the way.
     pub input_direct_weight: f64,
@@ -152,7 +153,7 @@ impl Costs {
     fn share(&self, algorithm: Algorithm) -> f64 {
         match algorithm {
             Algorithm::Direct { .. } | Algorithm::Inverted => self.direct,
-            Algorithm::Winograd => self.winograd,
+            Algorithm::Winograd(_) => self.winograd,
             Algorithm::Depthwise { .. } => self.depthwise,
             Algorithm::Matrix => self.matrix,
             Algorithm::Plain => 1.0,

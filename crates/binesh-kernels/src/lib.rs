@@ -58,17 +58,29 @@ pub struct Cx<'a> {
     pub costs: &'a Costs,
 }
 
-/// Where 3x3 convolutions of stride 1 are computed by Winograd's algorithm F(4x4, 3x3), which needs a quarter of the
-/// multiplications and is up to 5e-5 of the largest value off, ten times as much as the direct sum.
+/// Where 3x3 convolutions of stride 1 are computed by Winograd's algorithm. F(4x4, 3x3) needs a quarter of the
+/// multiplications and is up to 5e-5 of the largest value off, ten times as much as the direct sum; F(2x2, 3x3) needs four
+/// ninths and is as exact as the direct sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Winograd {
     /// Where the sizes promise a gain.
     #[default]
     WhereFaster,
-    /// Wherever it is defined.
-    WherePossible,
+    /// Where the sizes promise a gain, and no digits are lost: F(2x2, 3x3) alone.
+    WhereExact,
+    /// With this tile wherever that is defined.
+    WherePossible(Tile),
     /// Nowhere: every convolution is the direct sum.
     Never,
+}
+
+/// Outputs of Winograd's algorithm that are computed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// 2x2 outputs from 4x4 inputs.
+    Two,
+    /// 4x4 outputs from 6x6 inputs.
+    Four,
 }
 
 /// What a gradient does to the buffer that it is given. To replace is a pass over memory less than to fill with zeros and

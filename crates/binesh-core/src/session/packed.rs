@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use binesh_kernels::{Cx, Epilogue, Write, conv2d, depthwise, inverted, matmul};
+use binesh_kernels::{Cx, Epilogue, Tile, Write, conv2d, depthwise, inverted, matmul};
 
 use crate::graph::NodeId;
 use crate::ops::Op;
@@ -33,7 +33,7 @@ struct Key {
     batch_norm: Option<Op>,
     versions: Vec<Option<u64>>,
     /// The one thing that the sizes of a map decide.
-    winograd: bool,
+    winograd: Option<Tile>,
 }
 
 impl Store {
@@ -189,7 +189,7 @@ impl PackedWeights {
             op: node.op.clone(),
             batch_norm: fused.batch_norm.map(|id| plan.graph.node(id).op.clone()),
             versions: versions.clone(),
-            winograd: sizes.is_some_and(|sizes| conv2d::takes_winograd(cx, &sizes)),
+            winograd: sizes.and_then(|sizes| conv2d::winograd_tile(cx, &sizes)),
         };
         let entry = store.get(key, || {
             let (kernel, bias) = pack(cx, plan, params, fused);

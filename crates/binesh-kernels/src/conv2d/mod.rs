@@ -10,7 +10,7 @@ mod winograd;
 
 use crate::tile::Panels;
 use crate::window::{Axis, product};
-use crate::{Algorithm, Cx, Epilogue, Work, depthwise};
+use crate::{Algorithm, Cx, Epilogue, Tile, Work, depthwise};
 pub use turned::{TurnedKernel, backward_input, backward_input_packed, pack_turned};
 
 /// Sizes of a convolution.
@@ -114,8 +114,8 @@ pub fn work(cx: Cx<'_>, geom: &Conv2d, pass: Pass) -> Work {
     if let Some(geom) = as_depthwise(geom) {
         return depthwise::work(&geom);
     }
-    if winograd::is_chosen(cx, geom, pass) {
-        return winograd::work(cx.costs, geom);
+    if let Some(tile) = winograd::choice(cx, geom, pass) {
+        return winograd::work(cx.costs, geom, tile);
     }
     let algorithm = Algorithm::Direct { kernel: [geom.kh, geom.kw] };
     Work { algorithm, products: geom.macs(), weight_bytes: direct::packed_bytes(geom) }
@@ -166,15 +166,15 @@ impl PackedKernel {
     pub fn algorithm(&self) -> Algorithm {
         match &self.weights {
             Weights::Direct(_) => Algorithm::Direct { kernel: self.kernel },
-            Weights::Winograd(_) => Algorithm::Winograd,
+            Weights::Winograd(weights) => Algorithm::Winograd(weights.tile()),
             Weights::Depthwise(_) => Algorithm::Depthwise { kernel: self.kernel },
         }
     }
 }
 
-/// Whether [`pack`] takes Winograd's algorithm: all of a packed kernel that the sizes of batch and map decide.
-pub fn takes_winograd(cx: Cx<'_>, geom: &Conv2d) -> bool {
-    winograd::is_chosen(cx, geom, Pass::Forward)
+/// The tile if [`pack`] takes Winograd's algorithm: all of a packed kernel that the sizes of batch and map decide.
+pub fn winograd_tile(cx: Cx<'_>, geom: &Conv2d) -> Option<Tile> {
+    winograd::choice(cx, geom, Pass::Forward)
 }
 
 /// Packs kernel `w` for [`forward`]; `scale`, one factor per output channel, folds a batch normalisation.
@@ -189,8 +189,8 @@ pub fn pack(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) -> Pack
     }
     let weights = if as_depthwise(geom).is_some() {
         Weights::Depthwise(depthwise::pack(w, scale))
-    } else if takes_winograd(cx, geom) {
-        Weights::Winograd(winograd::Weights::pack(cx, [geom.cin, geom.cout], w, scale))
+    } else if let Some(tile) = winograd_tile(cx, geom) {
+        Weights::Winograd(winograd::Weights::pack(cx, tile, [geom.cin, geom.cout], w, scale))
     } else {
         Weights::Direct(direct::pack(cx, geom, w, scale))
     };
@@ -243,7 +243,7 @@ pub fn backward_kernel(cx: Cx<'_>, geom: &Conv2d, x: &[f32], dy: &[f32], dw: &mu
     if let Some(geom) = as_depthwise(geom) {
         return depthwise::backward_kernel(cx, &geom, x, dy, dw);
     }
-    if winograd::is_chosen(cx, geom, Pass::Kernel) {
+    if winograd::choice(cx, geom, Pass::Kernel).is_some() {
         return winograd::backward_kernel(cx, geom, x, dy, dw);
     }
     direct::backward_kernel(cx, geom, x, dy, dw);

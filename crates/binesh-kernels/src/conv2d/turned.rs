@@ -50,8 +50,8 @@ pub fn pack_turned(cx: Cx<'_>, geom: &Conv2d, w: &[f32], scale: Option<&[f32]>) 
         Order::Depthwise(w.into_owned())
     } else if direct::few_input_channels(geom) {
         Order::Columns(columns::pack(cx, geom, &w))
-    } else if winograd::is_chosen(cx, geom, Pass::InputPacked) {
-        Order::Winograd(winograd::Weights::pack_turned(cx, [geom.cout, geom.cin], &w))
+    } else if let Some(tile) = winograd::choice(cx, geom, Pass::InputPacked) {
+        Order::Winograd(winograd::Weights::pack_turned(cx, tile, [geom.cout, geom.cin], &w))
     } else {
         Order::Direct(direct::pack_turned(cx, geom, &w))
     };
@@ -103,8 +103,8 @@ pub fn backward_input(cx: Cx<'_>, geom: &Conv2d, dy: &[f32], w: &[f32], dx: &mut
         depthwise::backward_input(cx, &geom, dy, w, dx, write);
     } else if direct::few_input_channels(geom) {
         columns::backward_input(cx, geom, dy, &columns::pack(cx, geom, w), dx, write);
-    } else if winograd::is_chosen(cx, geom, Pass::Input) {
-        winograd::backward_input(cx, geom, dy, w, dx, write);
+    } else if let Some(tile) = winograd::choice(cx, geom, Pass::Input) {
+        winograd::backward_input(cx, geom, tile, dy, w, dx, write);
     } else {
         direct::backward_input(cx, geom, dy, &direct::pack_turned(cx, geom, w), dx, write);
     }

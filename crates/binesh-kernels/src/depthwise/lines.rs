@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::isa::Isa;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::GRAIN;
+use crate::tile::limits;
 use crate::window::Axis;
 use crate::{Activation, Cx, Epilogue, activation};
 
@@ -182,41 +183,150 @@ impl Kernel for Run<'_> {
             "line outside the output"
         );
         assert!(self.epilogue.and_then(|e| e.bias).is_none_or(|b| b.len() == self.channels), "bias length");
-        let whole = self.count / POSITIONS * POSITIONS;
-        for first in (0..whole).step_by(POSITIONS) {
-            self.positions::<S, POSITIONS, 2>(s, first);
+        match (self.epilogue, self.residual) {
+            (None, _) => self.line(s, &Add),
+            (Some(epilogue), None) => {
+                let (low, high, _) = limits(s, epilogue.activation);
+                self.line(s, &Replace { bias: epilogue.bias, low, high });
+            }
+            (Some(_), Some(_)) => self.line(s, &Whatever),
         }
-        for first in whole..self.count {
-            self.positions::<S, 1, 4>(s, first);
+    }
+}
+
+/// How whole vectors are finished. A type for each way, so that a line's loops hold nothing of the others.
+trait Finish<V> {
+    /// The vectors `c..` of `P` positions from `first` on.
+    ///
+    /// # Safety
+    /// `first + P <= count` and `c + V * LANES <= channels`; the lengths were checked by `run`.
+    unsafe fn finish<S: Simd<V = V>, const P: usize, const N: usize>(
+        &self,
+        s: S,
+        run: &mut Run<'_>,
+        first: usize,
+        c: usize,
+        sums: [[V; N]; P],
+    );
+}
+
+/// Added to what is there.
+struct Add;
+
+/// Bias and limits, by far the most frequent.
+struct Replace<'a, V> {
+    bias: Option<&'a [f32]>,
+    low: V,
+    high: V,
+}
+
+/// Everything an epilogue may have.
+struct Whatever;
+
+impl<V: Copy> Finish<V> for Add {
+    #[inline(always)]
+    unsafe fn finish<S: Simd<V = V>, const P: usize, const N: usize>(
+        &self,
+        s: S,
+        run: &mut Run<'_>,
+        first: usize,
+        c: usize,
+        sums: [[V; N]; P],
+    ) {
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let y = run.y.as_mut_ptr().add((first + p) * run.y_step + c + v * S::LANES);
+                    s.store(s.add(s.load(y), sum), y);
+                }
+            }
+        }
+    }
+}
+
+impl<V: Copy> Finish<V> for Replace<'_, V> {
+    #[inline(always)]
+    unsafe fn finish<S: Simd<V = V>, const P: usize, const N: usize>(
+        &self,
+        s: S,
+        run: &mut Run<'_>,
+        first: usize,
+        c: usize,
+        sums: [[V; N]; P],
+    ) {
+        let mut bias = [s.splat(0.0); N];
+        if let Some(all) = self.bias {
+            for (v, bias) in bias.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *bias = unsafe { s.load(all.as_ptr().add(c + v * S::LANES)) };
+            }
+        }
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (v, (sum, bias)) in sums.into_iter().zip(bias).enumerate() {
+                let sum = s.min(self.high, s.max(self.low, s.add(sum, bias)));
+                // SAFETY: the caller's promise.
+                unsafe { s.store(sum, run.y.as_mut_ptr().add((first + p) * run.y_step + c + v * S::LANES)) };
+            }
+        }
+    }
+}
+
+impl<V: Copy> Finish<V> for Whatever {
+    #[inline(always)]
+    unsafe fn finish<S: Simd<V = V>, const P: usize, const N: usize>(
+        &self,
+        s: S,
+        run: &mut Run<'_>,
+        first: usize,
+        c: usize,
+        sums: [[V; N]; P],
+    ) {
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                let c = c + v * S::LANES;
+                run.finish(s, first + p, c..c + S::LANES, sum);
+            }
         }
     }
 }
 
 impl Run<'_> {
+    #[inline(always)]
+    fn line<S: Simd, F: Finish<S::V>>(&mut self, s: S, finish: &F) {
+        let whole = self.count / POSITIONS * POSITIONS;
+        for first in (0..whole).step_by(POSITIONS) {
+            self.positions::<S, F, POSITIONS, 2>(s, finish, first);
+        }
+        for first in whole..self.count {
+            self.positions::<S, F, 1, 4>(s, finish, first);
+        }
+    }
+
     /// `P` positions from `first` on, over all channels, `V` vectors at a time: enough sums that none waits for its
     /// own last addition.
     #[inline(always)]
-    fn positions<S: Simd, const P: usize, const V: usize>(&mut self, s: S, first: usize) {
+    fn positions<S: Simd, F: Finish<S::V>, const P: usize, const V: usize>(
+        &mut self,
+        s: S,
+        finish: &F,
+        first: usize,
+    ) {
         let whole = self.channels / (V * S::LANES) * (V * S::LANES);
         for c in (0..whole).step_by(V * S::LANES) {
             // SAFETY: first + P <= count and c + V * LANES <= channels.
             unsafe {
                 let sums = self.sums::<S, P, V>(s, first, c);
-                for (p, sums) in sums.iter().enumerate() {
-                    for (v, sum) in sums.iter().enumerate() {
-                        self.finish_whole(s, first + p, c + v * S::LANES, *sum);
-                    }
-                }
+                finish.finish(s, self, first, c, sums);
             }
         }
         for c in (whole..self.channels).step_by(S::LANES) {
             let end = (c + S::LANES).min(self.channels);
             if end - c == S::LANES {
                 // SAFETY: first + P <= count and c + LANES <= channels.
-                let sums = unsafe { self.sums::<S, P, 1>(s, first, c) };
-                for (p, sums) in sums.iter().enumerate() {
-                    // SAFETY: as above.
-                    unsafe { self.finish_whole(s, first + p, c, sums[0]) };
+                unsafe {
+                    let sums = self.sums::<S, P, 1>(s, first, c);
+                    finish.finish(s, self, first, c, sums);
                 }
             } else {
                 for p in first..first + P {
@@ -257,33 +367,6 @@ impl Run<'_> {
             }
         }
         sums
-    }
-
-    /// Stores one whole vector of position `p`.
-    ///
-    /// # Safety
-    /// `p < count` and `c + LANES <= channels`; the lengths were checked by `run`.
-    #[inline(always)]
-    unsafe fn finish_whole<S: Simd>(&mut self, s: S, p: usize, c: usize, mut sum: S::V) {
-        let at = p * self.y_step + c;
-        // SAFETY: position p < count begins at p * y_step in `y` and in the residual and holds `channels` values; the
-        // bias holds `channels` values.
-        unsafe {
-            let y = self.y.as_mut_ptr().add(at);
-            let Some(epilogue) = self.epilogue else {
-                return s.store(s.add(s.load(y), sum), y);
-            };
-            if let Some(bias) = epilogue.bias {
-                sum = s.add(sum, s.load(bias.as_ptr().add(c)));
-            }
-            if let Some(residual) = self.residual {
-                sum = s.add(sum, s.load(residual.as_ptr().add(at)));
-            }
-            if let Some(Activation::Relu { max, slope: 0.0, threshold: 0.0 }) = epilogue.activation {
-                sum = s.min(s.splat(max), s.max(s.splat(0.0), sum));
-            }
-            s.store(sum, y);
-        }
     }
 
     /// Stores one vector, or part of one, of position `p`.

@@ -1,49 +1,52 @@
-//! Winograd's F(4x4, 3x3), wherever it is defined, against the naive convolution.
+//! Winograd's algorithm with both tiles, wherever it is defined, against the naive convolution.
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Cx, Winograd};
+use binesh_kernels::{Cx, Tile, Winograd};
 use proptest::prelude::*;
 
 use crate::bilinear::{Operands, check_alone, conv_terms, same, with_epilogues};
 use crate::reference::{added, check_everywhere, values};
 
-/// Of the largest value.
-const TOLERANCE: f64 = 5e-5;
-
 fn check(g: Conv2d) {
-    let terms = conv_terms(&g);
+    // Of the largest value. The direct sum of as many terms is held to 2e-6.
+    check_tile(&g, Tile::Four, 5e-5);
+    check_tile(&g, Tile::Two, 5e-6);
+}
+
+fn check_tile(g: &Conv2d, tile: Tile, tolerance: f64) {
+    let terms = conv_terms(g);
     let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
     with_epilogues(g.cout, g.y_len(), |scale, epilogue| {
-        check_everywhere(&o.forward(&terms, scale, epilogue).values, TOLERANCE, |cx| {
-            let cx = wherever_possible(cx);
-            let packed = conv2d::pack(cx, &g, &o.w, scale);
+        check_everywhere(&o.forward(&terms, scale, epilogue).values, tolerance, |cx| {
+            let cx = wherever_possible(cx, tile);
+            let packed = conv2d::pack(cx, g, &o.w, scale);
             let mut y = vec![f32::NAN; g.y_len()];
-            conv2d::forward(cx, &g, &o.x, &packed, &mut y, epilogue);
+            conv2d::forward(cx, g, &o.x, &packed, &mut y, epilogue);
             y
         });
     });
     let start = values(g.x_len(), 7);
-    check_everywhere(&o.backward_input(&terms, &start).values, TOLERANCE, |cx| {
-        let packed = conv2d::pack_turned(wherever_possible(cx), &g, &o.w, None);
+    check_everywhere(&o.backward_input(&terms, &start).values, tolerance, |cx| {
+        let packed = conv2d::pack_turned(wherever_possible(cx, tile), g, &o.w, None);
         let whole = added(&start, |dx, write| {
-            conv2d::backward_input(wherever_possible(cx), &g, &o.dy, &o.w, dx, write)
+            conv2d::backward_input(wherever_possible(cx, tile), g, &o.dy, &o.w, dx, write)
         });
         let again = added(&start, |dx, write| {
-            conv2d::backward_input_packed(wherever_possible(cx), &g, &o.dy, &packed, dx, write)
+            conv2d::backward_input_packed(wherever_possible(cx, tile), g, &o.dy, &packed, dx, write)
         });
         assert_eq!(whole, again);
         whole
     });
     let start = values(g.kernel_len(), 8);
-    check_everywhere(&o.backward_kernel(&terms, &start).values, TOLERANCE, |cx| {
+    check_everywhere(&o.backward_kernel(&terms, &start).values, tolerance, |cx| {
         let mut dw = start.clone();
-        conv2d::backward_kernel(wherever_possible(cx), &g, &o.x, &o.dy, &mut dw);
+        conv2d::backward_kernel(wherever_possible(cx, tile), g, &o.x, &o.dy, &mut dw);
         dw
     });
 }
 
-fn wherever_possible(cx: Cx<'_>) -> Cx<'_> {
-    Cx { winograd: Winograd::WherePossible, ..cx }
+fn wherever_possible(cx: Cx<'_>, tile: Tile) -> Cx<'_> {
+    Cx { winograd: Winograd::WherePossible(tile), ..cx }
 }
 
 #[test]
@@ -79,7 +82,9 @@ fn enough_tiles_for_blocks_of_several_threads() {
 
 #[test]
 fn a_picture_alone_equals_itself_in_a_batch() {
-    check_alone(same(9, [19, 22], [20, 40], [3, 3], 1), wherever_possible);
+    for tile in [Tile::Two, Tile::Four] {
+        check_alone(same(9, [19, 22], [20, 40], [3, 3], 1), |cx| wherever_possible(cx, tile));
+    }
 }
 
 #[test]

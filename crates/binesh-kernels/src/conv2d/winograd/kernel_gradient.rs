@@ -3,14 +3,15 @@
 
 use std::ops::Range;
 
-use super::{BLOCK_TILES, Input, LANES, PRODUCTS, SHARED_VALUES, TILE, parts, rest, tiles, transform};
+use super::transform::{self, PRODUCTS, TILE};
+use super::{BLOCK_TILES, Input, LANES, SHARED_VALUES, parts, rest};
 use crate::conv2d::Conv2d;
 use crate::outer;
 use crate::scratch::with_scratch;
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place};
-use crate::{Cx, Isa};
+use crate::{Cx, Isa, Tile};
 
 /// Input and output channels of a task: all its products take 442 KB.
 const ROWS: usize = 48;
@@ -22,7 +23,7 @@ const COLUMNS: usize = 64;
 /// # Shapes
 /// `x: [N, H, W, Cin]`, `dy: [N, Ho, Wo, Cout]`, `dw: [3, 3, Cin, Cout]`
 pub(in crate::conv2d) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let count = tiles(g).count();
+    let count = Tile::Four.places(g).count();
     if count == 0 || dw.is_empty() {
         return;
     }
@@ -30,7 +31,7 @@ pub(in crate::conv2d) fn backward_kernel(cx: Cx<'_>, g: &Conv2d, x: &[f32], dy: 
     // An odd number of cache lines between rows, so that a column spreads over all cache sets.
     let stride = (g.cin.div_ceil(16) | 1) * 16;
     let width = g.cout.next_multiple_of(PANEL);
-    let input = Input { isa: cx.isa, g, x, zeros: &zeros, stride };
+    let input = Input { isa: cx.isa, g, tile: Tile::Four, x, zeros: &zeros, stride };
     let output = OutputGradient { isa: cx.isa, g, dy, zeros: &zeros, width };
     let most = (2 * SHARED_VALUES / (PRODUCTS * (stride + width))).max(BLOCK_TILES);
     let held = count.div_ceil(count.div_ceil(most));
@@ -69,7 +70,7 @@ impl OutputGradient<'_> {
     /// Writes that of `tiles` to `z: [PRODUCTS, panels, held, PANEL]`.
     fn transform(&self, some: &Range<usize>, held: &Range<usize>, z: SharedMut) {
         let (panel, plane) = (held.len() * PANEL, held.len() * self.width);
-        tiles(self.g).each(some.clone(), |i, place| {
+        Tile::Four.places(self.g).each(some.clone(), |i, place| {
             let at = (some.start + i - held.start) * PANEL;
             let to = z.address(at, PRODUCTS * plane - at);
             self.isa.dispatch(Spread { from: self.tile(place), cout: self.g.cout, to, panel, plane });

@@ -1,6 +1,8 @@
-//! 3x3 convolution of stride 1 by Winograd's minimal filtering F(4x4, 3x3): a tile of 4x4 outputs takes 36
-//! multiplications for each pair of channels instead of 144. Lavin and Gray 2015, arXiv:1509.09308, equation 8:
-//! `Y = A^T [(G g G^T) * (B^T d B)] A`, where the element-wise product, summed over input channels, is 36 matrix products.
+//! 3x3 convolution of stride 1 by Winograd's minimal filtering. F(4x4, 3x3): a tile of 4x4 outputs takes 36
+//! multiplications for each pair of channels instead of 144. F(2x2, 3x3): 2x2 outputs take 16 instead of 36, with less than
+//! half of the weights, so it is for small maps and few pictures, and loses no digits. Lavin and Gray 2015,
+//! arXiv:1509.09308, equation 8: `Y = A^T [(G g G^T) * (B^T d B)] A`, where the element-wise product, summed over input
+//! channels, is a matrix product for each of the 36 or 16.
 //!
 //! Tiles are independent of each other and each of their sums runs over the input channels in order, so that a result
 //! depends neither on the threads nor on the batch.
@@ -16,19 +18,39 @@ use crate::scratch::{self, Scratch, lines, with_scratch};
 use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
 use crate::tile::{PANEL, Place, Places, ROWS, Store, limits, products};
-use crate::{Algorithm, Costs, Cx, Epilogue, Isa, Winograd, Work, Write, activation};
+use crate::{Algorithm, Costs, Cx, Epilogue, Isa, Tile, Winograd, Work, Write, activation};
 pub(super) use kernel_gradient::backward_kernel;
 pub(super) use pack::Weights;
 use pack::{Given, Panels, Source, packed_len};
 
-/// Outputs along an edge of a tile.
-const TILE: usize = 4;
+impl Tile {
+    /// Outputs along an edge.
+    const fn outputs(self) -> usize {
+        match self {
+            Tile::Two => 2,
+            Tile::Four => 4,
+        }
+    }
 
-/// Inputs along the edge of what a tile sees.
-const EDGE: usize = TILE + 2;
+    /// Inputs along the edge of what a tile sees.
+    const fn edge(self) -> usize {
+        self.outputs() + 2
+    }
 
-/// Products for each tile and pair of channels.
-const PRODUCTS: usize = EDGE * EDGE;
+    /// Products for each tile and pair of channels.
+    const fn products(self) -> usize {
+        self.edge() * self.edge()
+    }
+
+    /// The tiles of the convolution's output.
+    fn places(self, g: &Conv2d) -> Places {
+        let [height, width] = [g.ho, g.wo].map(|extent| extent.div_ceil(self.outputs()));
+        Places { images: g.n, height, width }
+    }
+}
+
+/// Of the larger tile.
+const MOST_PRODUCTS: usize = Tile::Four.products();
 
 /// Channels of a vector.
 const LANES: usize = 8;
@@ -40,7 +62,7 @@ const FEW_CHANNELS: usize = 16;
 const BLOCK_TILES: usize = 24;
 
 /// Up to this many weights are read again for each block of tiles; more only once for many.
-const BLOCK_WEIGHTS: usize = PRODUCTS * 128 * 128;
+const BLOCK_WEIGHTS: usize = MOST_PRODUCTS * 128 * 128;
 
 /// Transformed values of the input that are held at once when threads share them: 8 MB.
 const SHARED_VALUES: usize = 2 << 20;
@@ -50,24 +72,29 @@ const PANELS_AT_ONCE: usize = 4;
 
 /// Whether the convolution is of the kind.
 pub(super) fn is_defined(g: &Conv2d) -> bool {
-    let small = g.pad.iter().all(|&pad| pad < EDGE / 2);
+    // No more than what turns into padding again in the gradient of the input.
+    let small = g.pad.iter().all(|&pad| pad <= 2);
     let dense = g.groups == 1 && g.cin > 0 && g.cout > 0;
     [g.kh, g.kw] == [3, 3] && g.stride == [1, 1] && g.dilation == [1, 1] && dense && small
 }
 
-/// The choice between Winograd and the direct sum, the only one. It does not depend on the threads.
-pub(super) fn is_chosen(cx: Cx<'_>, g: &Conv2d, pass: Pass) -> bool {
-    is_defined(g)
-        && match cx.winograd {
-            Winograd::WhereFaster => is_faster(cx.costs, g, pass),
-            Winograd::WherePossible => true,
-            Winograd::Never => false,
+/// The choice between Winograd's tiles and the direct sum (`None`), the only one. It does not depend on the threads.
+pub(super) fn choice(cx: Cx<'_>, g: &Conv2d, pass: Pass) -> Option<Tile> {
+    // The gradient of the kernel has its own transforms, of the larger tile alone.
+    let possible = |tile: &Tile| is_defined(g) && (pass != Pass::Kernel || *tile == Tile::Four);
+    match cx.winograd {
+        Winograd::Never => None,
+        Winograd::WherePossible(tile) => Some(tile).filter(possible),
+        Winograd::WhereFaster => {
+            fastest(cx.costs, g, pass, [Tile::Four, Tile::Two].into_iter().filter(possible))
         }
+        Winograd::WhereExact => fastest(cx.costs, g, pass, [Tile::Two].into_iter().filter(possible)),
+    }
 }
 
-fn is_faster(costs: &Costs, g: &Conv2d, pass: Pass) -> bool {
+fn fastest(costs: &Costs, g: &Conv2d, pass: Pass, tiles: impl Iterator<Item = Tile>) -> Option<Tile> {
     if g.cin.min(g.cout) < FEW_CHANNELS {
-        return false;
+        return None;
     }
     let pairs = (g.cin * g.cout) as f64;
     let [direct, winograd] = match pass {
@@ -75,33 +102,49 @@ fn is_faster(costs: &Costs, g: &Conv2d, pass: Pass) -> bool {
         Pass::Input => [costs.input_direct_weight, costs.input_winograd_weight],
         Pass::Kernel => [costs.kernel_direct_weight, costs.kernel_winograd_weight],
     };
+    let cost = |tile: Tile| multiplications(costs, g, tile) + pairs * tile.products() as f64 * winograd;
     let direct = g.macs() as f64 + pairs * 9.0 * direct;
-    multiplications(costs, g) + pairs * PRODUCTS as f64 * winograd < direct
+    let best = tiles.map(|tile| (tile, cost(tile))).min_by(|a, b| a.1.total_cmp(&b.1));
+    best.filter(|(_, cost)| *cost < direct).map(|(tile, _)| tile)
 }
 
 /// What the convolution, or either of its gradients, takes.
-pub(super) fn work(costs: &Costs, g: &Conv2d) -> Work {
-    let weight_bytes = (packed_len([g.cin, g.cout]) * size_of::<f32>()) as u64;
-    Work { algorithm: Algorithm::Winograd, products: multiplications(costs, g) as u64, weight_bytes }
+pub(super) fn work(costs: &Costs, g: &Conv2d, tile: Tile) -> Work {
+    let weight_bytes = (packed_len(tile, [g.cin, g.cout]) * size_of::<f32>()) as u64;
+    Work {
+        algorithm: Algorithm::Winograd(tile),
+        products: multiplications(costs, g, tile) as u64,
+        weight_bytes,
+    }
 }
 
 /// Multiplications of whole register tiles, and what the transforms cost.
-fn multiplications(costs: &Costs, g: &Conv2d) -> f64 {
-    let tiles = tiles(g).count();
-    let multiplied = (g.cin * g.cout * PRODUCTS) as f64 * tiles.next_multiple_of(ROWS) as f64;
-    multiplied + (tiles * (g.cin + g.cout)) as f64 * costs.winograd_transform
+fn multiplications(costs: &Costs, g: &Conv2d, tile: Tile) -> f64 {
+    let tiles = tile.places(g).count();
+    let products = tile.products() as f64;
+    let multiplied = (g.cin * g.cout) as f64 * products * tiles.next_multiple_of(ROWS) as f64;
+    let transform = costs.winograd_transform * products / MOST_PRODUCTS as f64;
+    multiplied + (tiles * (g.cin + g.cout)) as f64 * transform
 }
 
 /// The convolution of `dy` with the kernel turned around.
-pub(super) fn backward_input(cx: Cx<'_>, g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32], write: Write) {
+pub(super) fn backward_input(
+    cx: Cx<'_>,
+    g: &Conv2d,
+    tile: Tile,
+    dy: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    write: Write,
+) {
     let around = turned(g);
     let (shape, source) = ([around.cin, around.cout], Source::Turned { w });
-    if !in_blocks(cx, &around) {
-        return run(cx, &around, dy, Given::Raw(source), dx, write.into());
+    if !in_blocks(cx, &around, tile) {
+        return run(cx, &around, dy, Given::Raw(tile, source), dx, write.into());
     }
-    with_scratch(packed_len(shape), |data| {
-        source.pack(cx, shape, data);
-        run(cx, &around, dy, Given::Packed(Panels { data, depth: around.cin }), dx, write.into());
+    with_scratch(packed_len(tile, shape), |data| {
+        source.pack(cx, tile, shape, data);
+        run(cx, &around, dy, Given::Packed(Panels { data, tile, depth: around.cin }), dx, write.into());
     });
 }
 
@@ -121,10 +164,6 @@ pub(super) fn backward_input_packed(
 fn turned(g: &Conv2d) -> Conv2d {
     let pad = g.pad.map(|pad| 2 - pad);
     Conv2d { h: g.ho, w: g.wo, cin: g.cout, ho: g.h, wo: g.w, cout: g.cin, pad, ..*g }
-}
-
-fn tiles(g: &Conv2d) -> Places {
-    Places { images: g.n, height: g.ho.div_ceil(TILE), width: g.wo.div_ceil(TILE) }
 }
 
 /// `y = activation(x * kernel + bias + residual)`
@@ -148,17 +187,18 @@ fn run(cx: Cx<'_>, g: &Conv2d, x: &[f32], weights: Given<'_>, y: &mut [f32], sto
     }
     with_scratch(g.cin, |zeros| {
         zeros.fill(0.0);
-        let input = Input { isa: cx.isa, g, x, zeros, stride: g.cin.next_multiple_of(LANES) };
-        let job = Job { input, tiles: tiles(g), weights, store, y: SharedMut::new(y) };
-        if in_blocks(cx, g) { job.blocks(cx) } else { job.shared(cx) }
+        let tile = weights.tile();
+        let input = Input { isa: cx.isa, g, tile, x, zeros, stride: g.cin.next_multiple_of(LANES) };
+        let job = Job { input, tiles: tile.places(g), weights, store, y: SharedMut::new(y) };
+        if in_blocks(cx, g, tile) { job.blocks(cx) } else { job.shared(cx) }
     });
 }
 
 /// Whether each thread takes tiles from input to output: there are enough for all, and few weights to be read again for
 /// each block.
-fn in_blocks(cx: Cx<'_>, g: &Conv2d) -> bool {
-    let (blocks, threads) = (tiles(g).count().div_ceil(BLOCK_TILES), cx.threads.count());
-    packed_len([g.cin, g.cout]) <= BLOCK_WEIGHTS && (threads == 1 || blocks >= 4 * threads)
+fn in_blocks(cx: Cx<'_>, g: &Conv2d, tile: Tile) -> bool {
+    let (blocks, threads) = (tile.places(g).count().div_ceil(BLOCK_TILES), cx.threads.count());
+    packed_len(tile, [g.cin, g.cout]) <= BLOCK_WEIGHTS && (threads == 1 || blocks >= 4 * threads)
 }
 
 struct Job<'a> {
@@ -216,12 +256,12 @@ impl Job<'_> {
     }
 
     fn transformed_len(&self, tiles: usize) -> usize {
-        PRODUCTS * tiles * self.input.stride
+        self.input.tile.products() * tiles * self.input.stride
     }
 
     /// Working memory of [`Job::multiply`] for as many tiles and panels.
     fn multiply_lines(&self, tiles: usize, panels: usize) -> usize {
-        lines::<f32>(PRODUCTS * tiles * panels * PANEL)
+        lines::<f32>(self.input.tile.products() * tiles * panels * PANEL)
             + self.weights.lines([self.input.g.cin, self.input.g.cout], panels)
     }
 
@@ -234,11 +274,11 @@ impl Job<'_> {
         panels: Range<usize>,
         mut scratch: Scratch<'_>,
     ) {
-        let Input { isa, g, stride, .. } = self.input;
+        let Input { isa, g, tile, stride, .. } = self.input;
         let (rows, width) = (tiles.len(), panels.len() * PANEL);
         let first = panels.start * PANEL;
         let channels = width.min(g.cout - first);
-        let m = scratch.take::<f32>(PRODUCTS * rows * width);
+        let m = scratch.take::<f32>(tile.products() * rows * width);
         let (v, plane) = (&v[(tiles.start - held.start) * stride..], held.len() * stride);
         let weights = self.weights.panels(isa, [g.cin, g.cout], panels.clone(), scratch);
         isa.dispatch(Products { v, stride, plane, rows, weights, panels: panels.len(), m });
@@ -254,6 +294,7 @@ impl Job<'_> {
 struct Input<'a> {
     isa: Isa,
     g: &'a Conv2d,
+    tile: Tile,
     x: &'a [f32],
     /// Stands for every pixel of the padding.
     zeros: &'a [f32],
@@ -262,24 +303,26 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Writes the transformed input of `some` tiles to `v: [PRODUCTS, held, stride]`.
+    /// Writes the transformed input of `some` tiles to `v: [products, held, stride]`.
     fn transform(&self, some: &Range<usize>, held: &Range<usize>, v: SharedMut) {
         let plane = held.len() * self.stride;
-        tiles(self.g).each(some.clone(), |i, place| {
+        self.tile.places(self.g).each(some.clone(), |i, place| {
             let at = (some.start + i - held.start) * self.stride;
-            let to = v.address(at, (PRODUCTS - 1) * plane + self.stride);
-            self.isa.dispatch(Transform { from: self.seen(place), cin: self.g.cin, to, plane });
+            let to = v.address(at, (self.tile.products() - 1) * plane + self.stride);
+            let from = self.seen(place);
+            self.isa.dispatch(Transform { tile: self.tile, from, cin: self.g.cin, to, plane });
         });
     }
 
-    /// The pixels that a tile sees: each leads to `Cin` values.
-    fn seen(&self, [n, ty, tx]: Place) -> [*const f32; PRODUCTS] {
+    /// The pixels that a tile sees, as many as it has products: each leads to `Cin` values.
+    fn seen(&self, [n, ty, tx]: Place) -> [*const f32; MOST_PRODUCTS] {
         let Conv2d { h, w, cin, pad, .. } = *self.g;
-        let mut from = [self.zeros.as_ptr(); PRODUCTS];
-        for (y, from) in from.chunks_exact_mut(EDGE).enumerate() {
-            let iy = (ty * TILE + y).wrapping_sub(pad[0]);
+        let (outputs, edge) = (self.tile.outputs(), self.tile.edge());
+        let mut from = [self.zeros.as_ptr(); MOST_PRODUCTS];
+        for (y, from) in from.chunks_exact_mut(edge).take(edge).enumerate() {
+            let iy = (ty * outputs + y).wrapping_sub(pad[0]);
             for (x, from) in from.iter_mut().enumerate() {
-                let ix = (tx * TILE + x).wrapping_sub(pad[1]);
+                let ix = (tx * outputs + x).wrapping_sub(pad[1]);
                 if iy < h && ix < w {
                     *from = self.x[((n * h + iy) * w + ix) * cin..][..cin].as_ptr();
                 }
@@ -316,8 +359,9 @@ unsafe fn rest<const N: usize>(from: &[*const f32; N], start: usize, count: usiz
 
 /// One tile of the input.
 struct Transform {
+    tile: Tile,
     /// Each leads to `cin` values.
-    from: [*const f32; PRODUCTS],
+    from: [*const f32; MOST_PRODUCTS],
     cin: usize,
     /// For each product, `plane` apart, `cin` values rounded up to whole vectors.
     to: *mut f32,
@@ -330,18 +374,33 @@ impl Kernel for Transform {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         const { assert!(S::LANES == LANES) }
-        let Self { from, cin, to, plane } = self;
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.tile {
+                Tile::Two => self.each_vector::<S, transform::Two>(s),
+                Tile::Four => self.each_vector::<S, transform::Four>(s),
+            }
+        }
+    }
+}
+
+impl Transform {
+    /// # Safety
+    /// The tile is `T`'s; `from` and `to` are as their fields say.
+    #[inline(always)]
+    unsafe fn each_vector<S: Simd, T: transform::Input>(self, s: S) {
+        let Self { from, cin, to, plane, .. } = self;
         let whole = cin / LANES * LANES;
         for c in (0..whole).step_by(LANES) {
             // SAFETY: `c + LANES <= cin`.
-            unsafe { transform::input(s, &from, c, to.add(c), plane) };
+            unsafe { T::input(s, &from, c, to.add(c), plane) };
         }
         if whole < cin {
             // SAFETY: `cin` values from each pointer.
             let rest = unsafe { rest(&from, whole, cin - whole) };
             let starts = rest.each_ref().map(|values| values.as_ptr());
             // SAFETY: each pointer leads to a vector; there is room for a whole one after `whole` values.
-            unsafe { transform::input(s, &starts, 0, to.add(whole), plane) };
+            unsafe { T::input(s, &starts, 0, to.add(whole), plane) };
         }
     }
 }
@@ -355,7 +414,7 @@ struct Products<'a> {
     rows: usize,
     weights: Panels<'a>,
     panels: usize,
-    /// `[PRODUCTS, rows, panels, PANEL]`
+    /// `[products, rows, panels, PANEL]`
     m: &'a mut [f32],
 }
 
@@ -366,7 +425,7 @@ impl Kernel for Products<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { v, stride, plane, rows, weights, panels, m } = self;
         let (depth, width) = (weights.depth, panels * PANEL);
-        for product in 0..PRODUCTS {
+        for product in 0..weights.tile.products() {
             for panel in 0..panels {
                 let b = weights.panel(panel, product);
                 for row in (0..rows).step_by(ROWS) {
@@ -401,27 +460,26 @@ impl Kernel for Output<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { job, m, plane, place: [n, ty, tx], first, channels } = self;
-        let Conv2d { ho, wo, cout, .. } = *job.input.g;
-        let [height, width] = [TILE.min(ho - ty * TILE), TILE.min(wo - tx * TILE)];
-        let at = ((n * ho + ty * TILE) * wo + tx * TILE) * cout + first;
-        assert!(m.len() >= (PRODUCTS - 1) * plane + channels.next_multiple_of(LANES));
+        let Self { job, m, plane, channels, .. } = self;
+        assert!(m.len() >= (job.input.tile.products() - 1) * plane + channels.next_multiple_of(LANES));
         for c in (0..channels).step_by(LANES) {
             let count = LANES.min(channels - c);
             // SAFETY: a vector at `c` of each plane is inside `m`, as asserted.
-            let tile = unsafe { transform::output(s, m.as_ptr().add(c), plane) };
-            for (y, row) in tile[..height].iter().enumerate() {
-                for (x, &sum) in row[..width].iter().enumerate() {
-                    self.store(s, sum, at + (y * wo + x) * cout + c, first + c, count);
+            unsafe {
+                let m = m.as_ptr().add(c);
+                match job.input.tile {
+                    Tile::Two => self.store_tile(s, &transform::output_of_two(s, m, plane), c, count),
+                    Tile::Four => self.store_tile(s, &transform::output_of_four(s, m, plane), c, count),
                 }
             }
         }
+        let ([height, width], at, g) = (self.extent(), self.start(), job.input.g);
         let Store::Replace(Epilogue { activation, .. }) = job.store else { return };
         if let (_, _, Some(f)) = limits(s, activation) {
             for y in 0..height {
                 for x in 0..width {
                     // SAFETY: as in `store`.
-                    let y = unsafe { job.y.slice(at + (y * wo + x) * cout, channels) };
+                    let y = unsafe { job.y.slice(at + (y * g.wo + x) * g.cout, channels) };
                     activation::in_place(job.input.isa, f, y);
                 }
             }
@@ -430,6 +488,32 @@ impl Kernel for Output<'_> {
 }
 
 impl Output<'_> {
+    /// Rows and columns of the tile that the output has.
+    #[inline(always)]
+    fn extent(&self) -> [usize; 2] {
+        let (Input { g, tile, .. }, [_, ty, tx]) = (&self.job.input, self.place);
+        let outputs = tile.outputs();
+        [outputs.min(g.ho - ty * outputs), outputs.min(g.wo - tx * outputs)]
+    }
+
+    /// Where its first channel of its first pixel is in the output.
+    #[inline(always)]
+    fn start(&self) -> usize {
+        let (Input { g, tile, .. }, [n, ty, tx]) = (&self.job.input, self.place);
+        ((n * g.ho + ty * tile.outputs()) * g.wo + tx * tile.outputs()) * g.cout + self.first
+    }
+
+    /// `count` channels, from the tile's channel `c` on.
+    #[inline(always)]
+    fn store_tile<S: Simd, const N: usize>(&self, s: S, tile: &[[S::V; N]; N], c: usize, count: usize) {
+        let ([height, width], at, g) = (self.extent(), self.start(), self.job.input.g);
+        for (y, row) in tile[..height].iter().enumerate() {
+            for (x, &sum) in row[..width].iter().enumerate() {
+                self.store(s, sum, at + (y * g.wo + x) * g.cout + c, self.first + c, count);
+            }
+        }
+    }
+
     /// Finishes `count` channels from `channel` on, all but activations that are no limits.
     #[inline(always)]
     fn store<S: Simd>(&self, s: S, sum: S::V, at: usize, channel: usize, count: usize) {

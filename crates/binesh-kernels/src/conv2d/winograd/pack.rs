@@ -2,32 +2,43 @@
 
 use std::ops::Range;
 
-use super::{LANES, PRODUCTS, transform};
+use super::{LANES, MOST_PRODUCTS, transform};
 use crate::scratch::{Scratch, lines};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{PANEL, Transpose};
-use crate::{Cx, Isa};
+use crate::{Cx, Isa, Tile};
 
 /// A transformed kernel.
 #[derive(Clone, Debug)]
 pub(in crate::conv2d) struct Weights {
     data: Vec<f32>,
+    tile: Tile,
     shape: [usize; 2],
 }
 
 impl Weights {
     /// From `w: [3, 3, Cin, Cout]`; `scale` multiplies output channels.
-    pub(in crate::conv2d) fn pack(cx: Cx<'_>, shape: [usize; 2], w: &[f32], scale: Option<&[f32]>) -> Self {
-        let mut data = vec![0.0; packed_len(shape)];
-        Source::Forward { w, scale }.pack(cx, shape, &mut data);
-        Self { data, shape }
+    pub(in crate::conv2d) fn pack(
+        cx: Cx<'_>,
+        tile: Tile,
+        shape: [usize; 2],
+        w: &[f32],
+        scale: Option<&[f32]>,
+    ) -> Self {
+        let mut data = vec![0.0; packed_len(tile, shape)];
+        Source::Forward { w, scale }.pack(cx, tile, shape, &mut data);
+        Self { data, tile, shape }
     }
 
     /// From `w: [3, 3, Cin, Cout]`, for the gradient of the input, whose convolution has the shape `[Cout, Cin]`.
-    pub(in crate::conv2d) fn pack_turned(cx: Cx<'_>, shape: [usize; 2], w: &[f32]) -> Self {
-        let mut data = vec![0.0; packed_len(shape)];
-        Source::Turned { w }.pack(cx, shape, &mut data);
-        Self { data, shape }
+    pub(in crate::conv2d) fn pack_turned(cx: Cx<'_>, tile: Tile, shape: [usize; 2], w: &[f32]) -> Self {
+        let mut data = vec![0.0; packed_len(tile, shape)];
+        Source::Turned { w }.pack(cx, tile, shape, &mut data);
+        Self { data, tile, shape }
+    }
+
+    pub(in crate::conv2d) fn tile(&self) -> Tile {
+        self.tile
     }
 
     /// `[Cin, Cout]`
@@ -40,7 +51,7 @@ impl Weights {
     }
 
     pub(super) fn panels(&self) -> Panels<'_> {
-        Panels { data: &self.data, depth: self.shape[0] }
+        Panels { data: &self.data, tile: self.tile, depth: self.shape[0] }
     }
 }
 
@@ -48,6 +59,7 @@ impl Weights {
 #[derive(Clone, Copy)]
 pub(super) struct Panels<'a> {
     pub(super) data: &'a [f32],
+    pub(super) tile: Tile,
     /// Input channels.
     pub(super) depth: usize,
 }
@@ -55,13 +67,13 @@ pub(super) struct Panels<'a> {
 impl<'a> Panels<'a> {
     pub(super) fn panel(&self, panel: usize, product: usize) -> &'a [f32] {
         let len = self.depth * PANEL;
-        &self.data[(panel * PRODUCTS + product) * len..][..len]
+        &self.data[(panel * self.tile.products() + product) * len..][..len]
     }
 }
 
 /// Values of a transformed kernel `[Cin, Cout]`.
-pub(super) fn packed_len([cin, cout]: [usize; 2]) -> usize {
-    PRODUCTS * cin * cout.next_multiple_of(PANEL)
+pub(super) fn packed_len(tile: Tile, [cin, cout]: [usize; 2]) -> usize {
+    tile.products() * cin * cout.next_multiple_of(PANEL)
 }
 
 /// The kernel that a call is given.
@@ -70,15 +82,21 @@ pub(super) enum Given<'a> {
     /// All of it packed.
     Packed(Panels<'a>),
     /// To be packed by whoever needs a part, which then is still in the cache.
-    Raw(Source<'a>),
+    Raw(Tile, Source<'a>),
 }
 
 impl<'a> Given<'a> {
+    pub(super) fn tile(self) -> Tile {
+        match self {
+            Given::Packed(Panels { tile, .. }) | Given::Raw(tile, _) => tile,
+        }
+    }
+
     /// Working memory that [`Given::panels`] needs for as many.
     pub(super) fn lines(self, [depth, _]: [usize; 2], panels: usize) -> usize {
         match self {
             Given::Packed(_) => 0,
-            Given::Raw(_) => lines::<f32>(panels * PRODUCTS * depth * PANEL),
+            Given::Raw(tile, _) => lines::<f32>(panels * tile.products() * depth * PANEL),
         }
     }
 
@@ -93,19 +111,19 @@ impl<'a> Given<'a> {
     where
         'a: 'b,
     {
-        let [depth, _] = shape;
-        let len = PRODUCTS * depth * PANEL;
+        let ([depth, _], tile) = (shape, self.tile());
+        let len = tile.products() * depth * PANEL;
         let data = match self {
             Given::Packed(all) => &all.data[panels.start * len..panels.end * len],
-            Given::Raw(source) => {
+            Given::Raw(_, source) => {
                 let data = scratch.take(panels.len() * len);
                 for (panel, to) in panels.zip(data.chunks_exact_mut(len)) {
-                    source.pack_panel(isa, shape, panel, to);
+                    source.pack_panel(isa, tile, shape, panel, to);
                 }
                 data
             }
         };
-        Panels { data, depth }
+        Panels { data, tile, depth }
     }
 }
 
@@ -121,26 +139,27 @@ pub(super) enum Source<'a> {
 
 impl Source<'_> {
     /// All panels.
-    pub(super) fn pack(self, cx: Cx<'_>, shape: [usize; 2], data: &mut [f32]) {
-        let len = PRODUCTS * shape[0] * PANEL;
-        cx.threads.run_chunks(data, len, |panel, to| self.pack_panel(cx.isa, shape, panel, to));
+    pub(super) fn pack(self, cx: Cx<'_>, tile: Tile, shape: [usize; 2], data: &mut [f32]) {
+        let len = tile.products() * shape[0] * PANEL;
+        cx.threads.run_chunks(data, len, |panel, to| self.pack_panel(cx.isa, tile, shape, panel, to));
     }
 
-    fn pack_panel(self, isa: Isa, [cin, cout]: [usize; 2], panel: usize, to: &mut [f32]) {
+    fn pack_panel(self, isa: Isa, tile: Tile, [cin, cout]: [usize; 2], panel: usize, to: &mut [f32]) {
         let first = panel * PANEL;
-        isa.dispatch(Pack { cin, cout, source: self, first, width: PANEL.min(cout - first), to });
+        isa.dispatch(Pack { tile, cin, cout, source: self, first, width: PANEL.min(cout - first), to });
     }
 }
 
 /// One panel.
 struct Pack<'a> {
+    tile: Tile,
     cin: usize,
     cout: usize,
     source: Source<'a>,
     /// First output channel, and how many.
     first: usize,
     width: usize,
-    /// `[PRODUCTS, Cin, PANEL]`
+    /// `[products, Cin, PANEL]`
     to: &'a mut [f32],
 }
 
@@ -153,7 +172,7 @@ impl Kernel for Pack<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let mut taps = [[0.0; AT_ONCE * PANEL]; 9];
-        let mut packed = [[0.0; AT_ONCE * PANEL]; PRODUCTS];
+        let mut packed = [[0.0; AT_ONCE * PANEL]; MOST_PRODUCTS];
         for first in (0..self.cin).step_by(AT_ONCE) {
             let count = AT_ONCE.min(self.cin - first);
             match self.source {
@@ -165,15 +184,24 @@ impl Kernel for Pack<'_> {
                 for (g, tap) in g.iter_mut().zip(&taps) {
                     *g = s.load_slice(&tap[at..]);
                 }
-                for (u, packed) in transform::kernel(s, g).into_iter().zip(&mut packed) {
-                    s.store_slice(u, &mut packed[at..]);
+                match self.tile {
+                    Tile::Two => store(s, transform::kernel_of_two(s, g), &mut packed, at),
+                    Tile::Four => store(s, transform::kernel_of_four(s, g), &mut packed, at),
                 }
             }
-            for (product, packed) in packed.iter().enumerate() {
+            for (product, packed) in packed[..self.tile.products()].iter().enumerate() {
                 self.to[(product * self.cin + first) * PANEL..][..count * PANEL]
                     .copy_from_slice(&packed[..count * PANEL]);
             }
         }
+    }
+}
+
+/// A vector of each product, to `at`.
+#[inline(always)]
+fn store<S: Simd, const N: usize>(s: S, u: [S::V; N], packed: &mut [[f32; AT_ONCE * PANEL]], at: usize) {
+    for (u, packed) in u.into_iter().zip(packed) {
+        s.store_slice(u, &mut packed[at..]);
     }
 }
 

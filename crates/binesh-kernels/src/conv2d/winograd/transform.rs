@@ -1,53 +1,84 @@
 //! The transforms of F(4x4, 3x3) over the points 0, 1/sqrt 2, -1/sqrt 2, sqrt 2, -sqrt 2, infinity, which lose fewer
-//! digits than 0, 1, -1, 2, -2, infinity. One vector of channels at a time; each transform is applied to the columns of a
-//! tile, then to its rows.
+//! digits than 0, 1, -1, 2, -2, infinity, and of F(2x2, 3x3) over 0, 1, -1, infinity. One vector of channels at a time; each
+//! transform is applied to the columns of a tile, then to its rows.
 
 #![allow(clippy::needless_range_loop)] // Constant indices keep lines in registers, and name what is where.
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-use super::{EDGE, PRODUCTS, TILE};
+use super::{MOST_PRODUCTS, Tile};
 use crate::simd::Simd;
 
-/// `B^T d B`: what the products read of a 6x6 piece of the input. `from` leads to one vector of each of its pixels, and
-/// product `i` goes to `to + i * plane`.
-///
-/// # Safety
-/// `LANES` values can be read at `at` after each of `from`, and written to each place that is written to.
-#[inline(always)]
-pub(super) unsafe fn input<S: Simd>(
-    s: S,
-    from: &[*const f32; PRODUCTS],
-    at: usize,
-    to: *mut f32,
-    plane: usize,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { to_products::<S, Inputs, EDGE>(s, from, at, to, plane) }
+/// Outputs along the edge of the larger tile, inputs, and products.
+pub(super) const TILE: usize = Tile::Four.outputs();
+const EDGE: usize = Tile::Four.edge();
+pub(super) const PRODUCTS: usize = Tile::Four.products();
+
+/// The transform of a piece of the input.
+pub(super) trait Input {
+    /// `B^T d B`: what the products read of a piece of the input. `from` leads to one vector of each of its pixels, and
+    /// product `i` goes to `to + i * plane`.
+    ///
+    /// # Safety
+    /// `LANES` values can be read at `at` after each of `from`, as many as there are products, and written to each place
+    /// that is written to.
+    unsafe fn input<S: Simd>(s: S, from: &[*const f32; MOST_PRODUCTS], at: usize, to: *mut f32, plane: usize);
 }
 
-/// The transform of a line of `N` values. Not a closure: those are not inlined into code for an instruction set.
-trait Line<const N: usize> {
-    fn transform<S: Simd>(s: S, d: [S::V; N]) -> [S::V; EDGE];
+/// F(2x2, 3x3)
+pub(super) struct Two;
+
+/// F(4x4, 3x3)
+pub(super) struct Four;
+
+impl Input for Two {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(
+        s: S,
+        from: &[*const f32; MOST_PRODUCTS],
+        at: usize,
+        to: *mut f32,
+        plane: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { to_products::<S, Two, 4, 4>(s, from, at, to, plane) }
+    }
 }
 
-struct Inputs;
+impl Input for Four {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(
+        s: S,
+        from: &[*const f32; MOST_PRODUCTS],
+        at: usize,
+        to: *mut f32,
+        plane: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { to_products::<S, Four, EDGE, EDGE>(s, from, at, to, plane) }
+    }
+}
+
+/// The transform of a line of `N` values to `M`. Not a closure: those are not inlined into code for an instruction set.
+trait Line<const N: usize, const M: usize> {
+    fn transform<S: Simd>(s: S, d: [S::V; N]) -> [S::V; M];
+}
 
 struct OutputGradients;
 
 /// One side's transform of the columns of a tile of `N x N`, then of its rows.
 ///
 /// # Safety
-/// As [`input`].
+/// As [`Input::input`].
 #[inline(always)]
-unsafe fn to_products<S: Simd, L: Line<N>, const N: usize>(
+unsafe fn to_products<S: Simd, L: Line<N, M>, const N: usize, const M: usize>(
     s: S,
     from: &[*const f32],
     at: usize,
     to: *mut f32,
     plane: usize,
 ) {
-    let mut columns = [[s.splat(0.0); N]; EDGE];
+    let mut columns = [[s.splat(0.0); N]; M];
     for x in 0..N {
         let mut d = [s.splat(0.0); N];
         for y in 0..N {
@@ -55,20 +86,27 @@ unsafe fn to_products<S: Simd, L: Line<N>, const N: usize>(
             d[y] = unsafe { s.load(from[y * N + x].add(at)) };
         }
         let column = L::transform(s, d);
-        for y in 0..EDGE {
+        for y in 0..M {
             columns[y][x] = column[y];
         }
     }
-    for y in 0..EDGE {
+    for y in 0..M {
         let row = L::transform(s, columns[y]);
-        for x in 0..EDGE {
+        for x in 0..M {
             // SAFETY: the caller's promise.
-            unsafe { s.store(row[x], to.add((y * EDGE + x) * plane)) };
+            unsafe { s.store(row[x], to.add((y * M + x) * plane)) };
         }
     }
 }
 
-impl Line<EDGE> for Inputs {
+impl Line<4, 4> for Two {
+    #[inline(always)]
+    fn transform<S: Simd>(s: S, d: [S::V; 4]) -> [S::V; 4] {
+        [s.sub(d[0], d[2]), s.add(d[1], d[2]), s.sub(d[2], d[1]), s.sub(d[1], d[3])]
+    }
+}
+
+impl Line<EDGE, EDGE> for Four {
     #[inline(always)]
     fn transform<S: Simd>(s: S, d: [S::V; EDGE]) -> [S::V; EDGE] {
         let (near, far) = (s.splat(FRAC_1_SQRT_2), s.splat(SQRT_2));
@@ -87,12 +125,38 @@ impl Line<EDGE> for Inputs {
     }
 }
 
-/// `A^T m A`: the 4x4 outputs of a tile. Product `i` is read at `from + i * plane`.
+/// `A^T m A`: the 2x2 outputs of a tile. Product `i` is read at `from + i * plane`.
 ///
 /// # Safety
 /// `LANES` values can be read at each place that is read.
 #[inline(always)]
-pub(super) unsafe fn output<S: Simd>(s: S, from: *const f32, plane: usize) -> [[S::V; TILE]; TILE] {
+pub(super) unsafe fn output_of_two<S: Simd>(s: S, from: *const f32, plane: usize) -> [[S::V; 2]; 2] {
+    let mut columns = [[s.splat(0.0); 4]; 2];
+    for x in 0..4 {
+        let mut m = [s.splat(0.0); 4];
+        for y in 0..4 {
+            // SAFETY: the caller's promise.
+            m[y] = unsafe { s.load(from.add((y * 4 + x) * plane)) };
+        }
+        let column = two_line(s, m);
+        for y in 0..2 {
+            columns[y][x] = column[y];
+        }
+    }
+    [two_line(s, columns[0]), two_line(s, columns[1])]
+}
+
+#[inline(always)]
+fn two_line<S: Simd>(s: S, m: [S::V; 4]) -> [S::V; 2] {
+    [s.add(m[0], s.add(m[1], m[2])), s.sub(s.sub(m[1], m[2]), m[3])]
+}
+
+/// The 4x4 outputs of a tile, as [`output_of_two`].
+///
+/// # Safety
+/// As [`output_of_two`].
+#[inline(always)]
+pub(super) unsafe fn output_of_four<S: Simd>(s: S, from: *const f32, plane: usize) -> [[S::V; TILE]; TILE] {
     let mut columns = [[s.splat(0.0); EDGE]; TILE];
     for x in 0..EDGE {
         let mut m = [s.splat(0.0); EDGE];
@@ -123,7 +187,31 @@ fn output_line<S: Simd>(s: S, m: [S::V; EDGE]) -> [S::V; TILE] {
 
 /// `G g G^T`: what the products read of a 3x3 kernel.
 #[inline(always)]
-pub(super) fn kernel<S: Simd>(s: S, g: [S::V; 9]) -> [S::V; PRODUCTS] {
+pub(super) fn kernel_of_two<S: Simd>(s: S, g: [S::V; 9]) -> [S::V; 16] {
+    let mut columns = [[g[0]; 3]; 4];
+    for x in 0..3 {
+        let column = kernel_line_of_two(s, [g[x], g[3 + x], g[6 + x]]);
+        for y in 0..4 {
+            columns[y][x] = column[y];
+        }
+    }
+    let mut out = [g[0]; 16];
+    for y in 0..4 {
+        out[y * 4..][..4].copy_from_slice(&kernel_line_of_two(s, columns[y]));
+    }
+    out
+}
+
+#[inline(always)]
+fn kernel_line_of_two<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; 4] {
+    let half = s.splat(0.5);
+    let ends = s.add(g[0], g[2]);
+    [g[0], s.mul(half, s.add(ends, g[1])), s.mul(half, s.sub(ends, g[1])), g[2]]
+}
+
+/// The same for the larger tile.
+#[inline(always)]
+pub(super) fn kernel_of_four<S: Simd>(s: S, g: [S::V; 9]) -> [S::V; PRODUCTS] {
     let mut columns = [g[0]; EDGE * 3];
     for x in 0..3 {
         let column = kernel_line(s, [g[x], g[3 + x], g[6 + x]]);
@@ -159,7 +247,7 @@ fn kernel_line<S: Simd>(s: S, g: [S::V; 3]) -> [S::V; EDGE] {
 /// and product `i` goes to `to + i * plane`.
 ///
 /// # Safety
-/// As [`input`].
+/// As [`Input::input`].
 #[inline(always)]
 pub(super) unsafe fn output_gradient<S: Simd>(
     s: S,
@@ -169,10 +257,10 @@ pub(super) unsafe fn output_gradient<S: Simd>(
     plane: usize,
 ) {
     // SAFETY: the caller's promise.
-    unsafe { to_products::<S, OutputGradients, TILE>(s, from, at, to, plane) }
+    unsafe { to_products::<S, OutputGradients, TILE, EDGE>(s, from, at, to, plane) }
 }
 
-impl Line<TILE> for OutputGradients {
+impl Line<TILE, EDGE> for OutputGradients {
     #[inline(always)]
     fn transform<S: Simd>(s: S, d: [S::V; TILE]) -> [S::V; EDGE] {
         let (half, two) = (s.splat(0.5), s.splat(2.0));
@@ -193,7 +281,7 @@ impl Line<TILE> for OutputGradients {
 /// `from + i * plane`.
 ///
 /// # Safety
-/// As [`output`].
+/// As [`output_of_two`].
 #[inline(always)]
 pub(super) unsafe fn kernel_gradient<S: Simd>(s: S, from: *const f32, plane: usize) -> [S::V; 9] {
     let mut columns = [[s.splat(0.0); EDGE]; 3];
