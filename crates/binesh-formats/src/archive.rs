@@ -1,9 +1,11 @@
 //! Zip archives held in memory, opened under [`Limits`]: the shell of `.keras` and `.npz` files.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
+use std::ops::Range;
 
-use zip::ZipArchive;
 use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
 
 use crate::Limits;
 use crate::error::FormatError;
@@ -12,7 +14,16 @@ use crate::error::FormatError;
 #[derive(Debug)]
 pub(crate) struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
+    bytes: &'a [u8],
     limits: Limits,
+}
+
+/// The bytes of an entry.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Stored as they are: where they lie in the archive.
+    Stored(Range<usize>),
+    Unpacked(Vec<u8>),
 }
 
 impl<'a> Archive<'a> {
@@ -22,7 +33,7 @@ impl<'a> Archive<'a> {
         let zip =
             ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken("not a readable zip archive", &e))?;
         Limits::check("the number of archive entries", zip.len() as u64, limits.archive_entries as u64)?;
-        Ok(Self { zip, limits: limits.clone() })
+        Ok(Self { zip, bytes, limits: limits.clone() })
     }
 
     /// Names of the entries, in the archive's order. A name that is not UTF-8 is no name of ours and is left out.
@@ -35,9 +46,17 @@ impl<'a> Archive<'a> {
     }
 
     /// The unpacked bytes of one entry, at most `max_bytes` of them.
-    pub(crate) fn read(&mut self, name: &str, max_bytes: u64) -> Result<Vec<u8>, FormatError> {
+    pub(crate) fn read(&mut self, name: &str, max_bytes: u64) -> Result<Cow<'a, [u8]>, FormatError> {
+        Ok(match self.entry(name, max_bytes)? {
+            Entry::Stored(range) => Cow::Borrowed(&self.bytes[range]),
+            Entry::Unpacked(bytes) => Cow::Owned(bytes),
+        })
+    }
+
+    /// As [`Archive::read`], for bytes that are not to be copied.
+    pub(crate) fn entry(&mut self, name: &str, max_bytes: u64) -> Result<Entry, FormatError> {
         let what = || format!("the size in bytes of archive entry `{name}`");
-        let entry = match self.zip.by_name(name) {
+        let mut entry = match self.zip.by_name(name) {
             Ok(entry) => entry,
             Err(ZipError::FileNotFound) => {
                 return Err(FormatError::malformed(format!("the archive has no entry `{name}`")));
@@ -54,23 +73,35 @@ impl<'a> Archive<'a> {
                 self.limits.archive_ratio,
             )?;
         }
+        let damaged = |e| FormatError::malformed(format!("archive entry `{name}` is damaged: {e}"));
+        if entry.compression() == CompressionMethod::Stored
+            && let Some(range) = stored(self.bytes, entry.data_start(), unpacked)
+        {
+            // Reading to the end compares the checksum.
+            std::io::copy(&mut entry, &mut std::io::sink()).map_err(damaged)?;
+            return Ok(Entry::Stored(range));
+        }
         // The declared size is the writer's claim: reserve no more than the packed bytes can justify, and read no
         // further than the claim plus the one byte that proves it a lie.
         let mut bytes = Vec::new();
         bytes
             .try_reserve(unpacked.min(packed.saturating_mul(4)) as usize)
             .map_err(|_| FormatError::limit(&what(), unpacked, packed))?;
-        let read = entry
-            .take(unpacked.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|e| FormatError::malformed(format!("archive entry `{name}` is damaged: {e}")))?;
+        let read = entry.take(unpacked.saturating_add(1)).read_to_end(&mut bytes).map_err(damaged)?;
         if read as u64 != unpacked {
             return Err(FormatError::malformed(format!(
                 "archive entry `{name}` does not have the {unpacked} bytes that its header declares"
             )));
         }
-        Ok(bytes)
+        Ok(Entry::Unpacked(bytes))
     }
+}
+
+/// Where an entry of this many bytes lies, if it is inside the archive.
+fn stored(archive: &[u8], start: Option<u64>, len: u64) -> Option<Range<usize>> {
+    let (start, len) = (usize::try_from(start?).ok()?, usize::try_from(len).ok()?);
+    let end = start.checked_add(len).filter(|&end| end <= archive.len())?;
+    Some(start..end)
 }
 
 fn broken(what: &str, e: &ZipError) -> FormatError {
@@ -108,8 +139,8 @@ pub(crate) mod tests {
             let bytes = zip_of(&[("a.json", b"{}"), ("b", &[7; 1000])], method);
             let mut archive = Archive::open(&bytes, &Limits::default()).unwrap();
             assert_eq!(archive.names(), ["a.json", "b"]);
-            assert_eq!(archive.read("a.json", 10).unwrap(), b"{}");
-            assert_eq!(archive.read("b", 1000).unwrap(), [7; 1000]);
+            assert_eq!(*archive.read("a.json", 10).unwrap(), *b"{}");
+            assert_eq!(*archive.read("b", 1000).unwrap(), [7; 1000]);
         }
     }
 
@@ -129,6 +160,15 @@ pub(crate) mod tests {
         let bytes = zip_of(&[("b", &zeros)], CompressionMethod::Deflated);
         let e = Archive::open(&bytes, &Limits::default()).unwrap().read("b", u64::MAX).unwrap_err();
         assert!(e.to_string().starts_with("the compression ratio of archive entry `b` is 10"), "{e}");
+    }
+
+    #[test]
+    fn a_stored_entry_is_compared_with_its_checksum() {
+        let mut bytes = zip_of(&[("b", &[7; 1000])], CompressionMethod::Stored);
+        let at = bytes.iter().position(|&byte| byte == 7).unwrap();
+        bytes[at] = 8;
+        let e = Archive::open(&bytes, &Limits::default()).unwrap().read("b", 1000).unwrap_err();
+        assert_eq!(e.to_string(), "archive entry `b` is damaged: Invalid checksum");
     }
 
     #[test]

@@ -445,7 +445,7 @@ mod tests {
             numpy.resize(127, b' ');
             numpy.push(b'\n');
             numpy.extend_from_slice(body);
-            assert_eq!(archive.read(name, 1 << 20).unwrap(), numpy, "{name}");
+            assert_eq!(*archive.read(name, 1 << 20).unwrap(), numpy, "{name}");
         };
         let body = [[1, 0, 0, 0, 0, 0, 0, 0], [0xfe, 255, 255, 255, 255, 255, 255, 255]].concat();
         check("n.npy", "{'descr': '<i8', 'fortran_order': False, 'shape': (2,), }", &body);

@@ -41,7 +41,7 @@ fn main() {
     {
         bench.depthwise(hw, c, k, stride);
     }
-    for (m, k, n) in [(1, 25088, 4096), (1, 2048, 1000), (16, 8192, 256)] {
+    for (m, k, n) in [(1, 25088, 4096), (1, 4096, 4096), (1, 2048, 1000), (1, 1280, 1000), (16, 8192, 256)] {
         bench.dense(m, k, n);
     }
     bench.memory_bound();
@@ -145,6 +145,11 @@ impl Bench<'_> {
         self.time(&format!("dense {name}"), bytes, "GB/s of weights", || {
             matmul::forward(self.cx, m, k, n, &a, &packed, &mut c, &Epilogue::default());
         });
+        if m == 1 {
+            self.time(&format!("  as it lies {name}"), bytes, "GB/s of weights", || {
+                matmul::forward_row(self.cx, k, n, &a, &b, &mut c, &Epilogue::default());
+            });
+        }
         self.time(&format!("  d_input {name}"), bytes, "GB/s of weights", || {
             matmul::backward_input(self.cx, m, k, n, &dc, &b, &mut da, Write::Add);
         });

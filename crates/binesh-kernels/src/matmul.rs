@@ -1,11 +1,11 @@
 //! Matrix product `c = a b`, the dense layer. `a: [M, K]`, `b: [K, N]`, `c: [M, N]`, row-major.
 
 use crate::outer::Outer;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, load_part, store_part};
 use crate::threads::SharedMut;
-use crate::tile::{PARALLEL_MACS, Panels, Place, Places, Rows, Steps, Store};
+use crate::tile::{PANEL, PARALLEL_MACS, Panels, Place, Places, Rows, Steps, Store};
 use crate::window::product;
-use crate::{Algorithm, Cx, Epilogue, Work, Write};
+use crate::{Algorithm, Cx, Epilogue, Work, Write, activation};
 
 /// A right-hand side in the order the product reads it. Made by [`pack`].
 #[derive(Clone, Debug)]
@@ -78,6 +78,118 @@ pub fn forward(
             store: Store::Replace(*epilogue),
         }
         .run(cx, c)
+    }
+}
+
+/// [`forward`] of a single row, with `b` as it lies: one pass over it, where packing it first would be a second one and as much
+/// memory again. The same to the bit.
+///
+/// # Shapes
+/// `a: [K]`, `b: [K, N]`, `c: [N]`
+pub fn forward_row(
+    cx: Cx<'_>,
+    k: usize,
+    n: usize,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    epilogue: &Epilogue<'_>,
+) {
+    assert_eq!(a.len(), k, "a length");
+    assert_eq!(b.len(), product([k, n]), "b length");
+    assert_eq!(c.len(), n, "c length");
+    epilogue.check(n, c.len());
+    let parallel = k * n >= PARALLEL_MACS && cx.threads.count() > 1;
+    let wanted = if parallel { n.div_ceil(2 * cx.threads.count()) } else { n };
+    let columns = wanted.next_multiple_of(PANEL).max(ROW_COLUMNS);
+    let task = |i: usize, c: &mut [f32]| {
+        let first = i * columns;
+        cx.isa.dispatch(Row { n, first, a, b, c: &mut *c });
+        let columns = first..first + c.len();
+        for more in [epilogue.bias, epilogue.residual].into_iter().flatten() {
+            c.iter_mut().zip(&more[columns.clone()]).for_each(|(c, more)| *c += more);
+        }
+        if let Some(f) = epilogue.activation {
+            activation::in_place(cx.isa, f, c);
+        }
+    };
+    if parallel {
+        cx.threads.run_chunks(c, columns, task);
+    } else {
+        c.chunks_mut(columns).enumerate().for_each(|(i, c)| task(i, c));
+    }
+}
+
+/// Columns of a task of [`forward_row`], at least: sixteen lines of the cache one after the other.
+const ROW_COLUMNS: usize = 256;
+
+/// Rows of `b` that are added together, so that a sum is loaded and stored once for all.
+const ROWS_TOGETHER: usize = 4;
+
+/// Rows of `b` from the one that is read to the one that is fetched: more than the processor looks ahead by itself, which
+/// ends with a page.
+const ROWS_AHEAD: usize = 2 * ROWS_TOGETHER;
+
+/// Some columns of a row of the product, sums in the order of `b`'s rows. The loops: four rows of `b`, and within them all
+/// columns, whose sums stay in the first-level cache.
+struct Row<'a> {
+    n: usize,
+    /// First column.
+    first: usize,
+    a: &'a [f32],
+    b: &'a [f32],
+    c: &'a mut [f32],
+}
+
+impl Kernel for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        self.c.fill(0.0);
+        let whole = self.a.len() / ROWS_TOGETHER * ROWS_TOGETHER;
+        for row in (0..whole).step_by(ROWS_TOGETHER) {
+            self.rows::<S, ROWS_TOGETHER>(s, row);
+        }
+        for row in whole..self.a.len() {
+            self.rows::<S, 1>(s, row);
+        }
+    }
+}
+
+impl Row<'_> {
+    /// Adds `R` rows of `b` from `row` on.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Constant indices keep the factors in registers.
+    fn rows<S: Simd, const R: usize>(&mut self, s: S, row: usize) {
+        let width = self.c.len();
+        let (mut factors, mut b) = ([s.splat(0.0); R], [&self.b[..0]; R]);
+        for r in 0..R {
+            factors[r] = s.splat(self.a[row + r]);
+            b[r] = &self.b[(row + r) * self.n + self.first..][..width];
+        }
+        let ahead = ROWS_AHEAD * self.n;
+        let whole = width / S::LANES * S::LANES;
+        for at in (0..whole).step_by(S::LANES) {
+            let c = &mut self.c[at..];
+            let mut sum = s.load_slice(c);
+            for r in 0..R {
+                // SAFETY: every row has `width` values, and `at + LANES <= whole <= width`.
+                let v = unsafe { s.load(b[r].as_ptr().add(at)) };
+                if at % (2 * S::LANES) == 0 {
+                    s.prefetch(b[r].as_ptr().wrapping_add(at + ahead));
+                }
+                sum = s.mul_add(factors[r], v, sum);
+            }
+            s.store_slice(sum, c);
+        }
+        if whole < width {
+            let mut sum = load_part(s, &self.c[whole..]);
+            for r in 0..R {
+                sum = s.mul_add(factors[r], load_part(s, &b[r][whole..]), sum);
+            }
+            store_part(s, sum, &mut self.c[whole..]);
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use binesh_kernels::{Cx, Epilogue, Tile, Write, conv2d, depthwise, inverted, matmul};
 
 use crate::graph::NodeId;
-use crate::ops::Op;
+use crate::ops::{Dense, Op};
 use crate::params::Params;
 use crate::plan::{Fused, Inverted, Plan, Step};
-use crate::tensor::{View, ViewMut};
+use crate::shape::Shape;
+use crate::tensor::{Tensor, View, ViewMut};
 
 /// Packed weights per anchor.
 #[derive(Default)]
@@ -34,6 +35,8 @@ struct Key {
     versions: Vec<Option<u64>>,
     /// The one thing that the sizes of a map decide.
     winograd: Option<Tile>,
+    /// And the one that those of a dense layer's input do.
+    single_row: bool,
 }
 
 impl Store {
@@ -68,6 +71,8 @@ enum Kernel {
     Conv2d(conv2d::PackedKernel),
     Depthwise(Vec<f32>),
     Dense(matmul::PackedMatrix),
+    /// For a single row: the matrix itself, shared with the parameters.
+    Row(Tensor),
 }
 
 struct Turned {
@@ -88,6 +93,7 @@ impl Kernel {
             Kernel::Conv2d(kernel) => kernel.bytes(),
             Kernel::Depthwise(kernel) => size_of_val(kernel.as_slice()),
             Kernel::Dense(kernel) => kernel.bytes(),
+            Kernel::Row(_) => 0,
         }
     }
 }
@@ -122,16 +128,18 @@ impl PackedWeights {
             residual: residual.map(|view| view.data()),
             activation: fused.activation,
         };
-        let xs = x.shape();
+        let rows = rows(x.shape());
         let (x, y) = (x.data(), y.into_data());
         match kernel {
             Kernel::Conv2d(w) => conv2d::forward(cx, &conv2d_sizes(plan, fused), x, w, y, &epilogue),
             Kernel::Depthwise(w) => depthwise::forward(cx, &depthwise_sizes(plan, fused), x, w, y, &epilogue),
             Kernel::Dense(w) => {
-                let [k, n] =
-                    [0, 1].map(|axis| plan.shape(plan.graph.node(fused.anchor).inputs[1]).dims()[axis]);
-                let rows = xs.dims()[..xs.rank() - 1].iter().product();
+                let [k, n] = matrix(plan, fused);
                 matmul::forward(cx, rows, k, n, x, w, y, &epilogue);
+            }
+            Kernel::Row(w) => {
+                let [k, n] = matrix(plan, fused);
+                matmul::forward_row(cx, k, n, x, w.data(), y, &epilogue);
             }
         }
     }
@@ -190,6 +198,7 @@ impl PackedWeights {
             batch_norm: fused.batch_norm.map(|id| plan.graph.node(id).op.clone()),
             versions: versions.clone(),
             winograd: sizes.and_then(|sizes| conv2d::winograd_tile(cx, &sizes)),
+            single_row: is_single_row(plan, fused),
         };
         let entry = store.get(key, || {
             let (kernel, bias) = pack(cx, plan, params, fused);
@@ -243,6 +252,23 @@ fn weight(params: &Params, id: NodeId) -> &[f32] {
     params.get(id).expect("`run` checked that every weight has a value").data()
 }
 
+/// Rows of a dense layer's input.
+fn rows(x: &Shape) -> usize {
+    x.dims()[..x.rank() - 1].iter().product()
+}
+
+/// K and N of a dense layer.
+fn matrix(plan: &Plan, fused: &Fused) -> [usize; 2] {
+    let shape = plan.shape(plan.graph.node(fused.anchor).inputs[1]);
+    [shape.dims()[0], shape.dims()[1]]
+}
+
+/// Whether it is a dense layer whose matrix is read once, as it is: packing would be a second pass.
+fn is_single_row(plan: &Plan, fused: &Fused) -> bool {
+    let node = plan.graph.node(fused.anchor);
+    node.op == Op::Dense(Dense) && fused.batch_norm.is_none() && rows(plan.shape(node.inputs[0])) == 1
+}
+
 /// The factors and offsets of a batch norm.
 fn scale_shift(plan: &Plan, params: &Params, norm: NodeId) -> (Vec<f32>, Vec<f32>) {
     let node = plan.graph.node(norm);
@@ -276,6 +302,9 @@ fn pack(cx: Cx<'_>, plan: &Plan, params: &Params, fused: &Fused) -> (Kernel, Opt
     let kernel = match &node.op {
         Op::Conv2d(_) => Kernel::Conv2d(conv2d::pack(cx, &conv2d_sizes(plan, fused), w, scale)),
         Op::DepthwiseConv2d(_) => Kernel::Depthwise(depthwise::pack(w, scale)),
+        Op::Dense(_) if is_single_row(plan, fused) => {
+            Kernel::Row(params.get(node.inputs[1]).expect("`weight` found it").clone())
+        }
         Op::Dense(_) => Kernel::Dense(matmul::pack(cx, ws.dims()[0], ws.dims()[1], w, scale)),
         _ => unreachable!("`fuse` makes anchors of products only"),
     };

@@ -227,7 +227,6 @@ fn inputs_and_weights_can_be_wanted() {
     assert_eq!(b.grads(&[(sum, [1.0, 2.0]), (w, [10.0, 20.0])], &[w]), [[11.0, 22.0]]);
 }
 
-/// Packed copies follow the parameters: a write, another `Params`, and going back to the first.
 /// `y = x w` with a weight of ones, and a runtime of its own.
 fn product() -> (Bench, NodeId, NodeId, Runtime) {
     let mut bench = Bench::new();
@@ -240,33 +239,36 @@ fn product() -> (Bench, NodeId, NodeId, Runtime) {
 fn sessions_share_packed_weights() {
     let (bench, w, y, runtime) = product();
     let session = || {
-        let spec_inputs = [(bench.x, Shape::from([1, LEN]))];
+        // A single row would not be packed.
+        let spec_inputs = [(bench.x, Shape::from([2, LEN]))];
         let spec = PlanSpec { inputs: &spec_inputs, want: &[y], ..PlanSpec::default() };
         Session::new(Plan::new(&Arc::new(bench.graph.clone()), spec).unwrap(), runtime.clone())
     };
-    let x = row([3.0, -5.0]);
+    let x = Tensor::new([2, LEN], vec![3.0, -5.0, 1.0, 0.0]).unwrap();
     let run = |session: &mut Session, params: &Params| {
         session.run(params, &[x.view()]).unwrap();
         session.value(y).data().to_vec()
     };
     let (mut a, mut b) = (session(), session());
-    assert_eq!(run(&mut a, &bench.params), [-2.0, -2.0]);
+    assert_eq!(run(&mut a, &bench.params), [-2.0, -2.0, 1.0, 1.0]);
     let once = runtime.packed.bytes();
     assert!(once > 0);
-    assert_eq!(run(&mut b, &bench.params), [-2.0, -2.0]);
+    assert_eq!(run(&mut b, &bench.params), [-2.0, -2.0, 1.0, 1.0]);
     assert_eq!(runtime.packed.bytes(), once, "held once");
 
     let mut other = bench.params.clone();
     other.get_mut(w).unwrap().data_mut().fill(2.0);
-    assert_eq!(run(&mut b, &other), [-4.0, -4.0], "a clone with other weights has its own");
-    assert_eq!(run(&mut a, &bench.params), [-2.0, -2.0]);
+    assert_eq!(run(&mut b, &other), [-4.0, -4.0, 2.0, 2.0], "a clone with other weights has its own");
+    assert_eq!(run(&mut a, &bench.params), [-2.0, -2.0, 1.0, 1.0]);
     assert_eq!(runtime.packed.bytes(), 2 * once);
-    assert_eq!(run(&mut b, &bench.params), [-2.0, -2.0]);
+    assert_eq!(run(&mut b, &bench.params), [-2.0, -2.0, 1.0, 1.0]);
     assert_eq!(runtime.packed.bytes(), once, "what nobody uses is dropped");
     drop((a, b));
     assert_eq!(runtime.packed.bytes(), 0);
 }
 
+/// Packed copies, and matrices that are read as they lie, follow the parameters: a write, another `Params`, and going back to
+/// the first.
 #[test]
 fn packed_weights_follow_the_parameters() {
     let mut b = Bench::new();

@@ -1,10 +1,12 @@
 //! Reader of `.keras` archives: a zip of `metadata.json`, `config.json` and `model.weights.h5`. Knows nothing of networks.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::config;
 use crate::Limits;
-use crate::archive::Archive;
+use crate::archive::{Archive, Entry};
 use crate::error::FormatError;
 use crate::meta::Meta;
 
@@ -26,9 +28,10 @@ pub(crate) struct KerasArchive {
 }
 
 impl KerasArchive {
-    /// Unpacks the three entries; assets are left alone.
-    pub(crate) fn open(bytes: &[u8], limits: &Limits) -> Result<Self, FormatError> {
-        let mut archive = Archive::open(bytes, limits)?;
+    /// Unpacks the three entries; assets are left alone. Bytes that are given up become the weights where they can: a
+    /// large file is not in memory twice.
+    pub(crate) fn open(bytes: Cow<'_, [u8]>, limits: &Limits) -> Result<Self, FormatError> {
+        let mut archive = Archive::open(&bytes, limits)?;
         if !archive.contains("config.json") {
             return Err(FormatError::unsupported("a zip archive without `config.json`: not a `.keras` file"));
         }
@@ -38,7 +41,7 @@ impl KerasArchive {
             )
             .with_hint("save the model with Keras's default `weights_format`, `h5`"));
         }
-        let config = archive.read("config.json", limits.json_bytes)?;
+        let config = archive.read("config.json", limits.json_bytes)?.into_owned();
         let metadata = if archive.contains("metadata.json") {
             config::parse_json(&archive.read("metadata.json", limits.json_bytes)?, limits)?
         } else {
@@ -46,7 +49,17 @@ impl KerasArchive {
         };
         let keras_version = metadata.get("keras_version").and_then(Value::as_str).map(str::to_owned);
         let meta = metadata.get(META).map(meta).transpose()?.unwrap_or_default();
-        let weights = archive.read("model.weights.h5", limits.file_bytes)?;
+        let weights = match archive.entry("model.weights.h5", limits.file_bytes)? {
+            Entry::Unpacked(weights) => weights,
+            Entry::Stored(range) => match bytes {
+                Cow::Borrowed(bytes) => bytes[range].to_vec(),
+                Cow::Owned(mut bytes) => {
+                    bytes.truncate(range.end);
+                    bytes.drain(..range.start);
+                    bytes
+                }
+            },
+        };
         Ok(Self { config, keras_version, meta, weights })
     }
 }
@@ -71,7 +84,7 @@ mod tests {
     type Entries<'a> = &'a [(&'a str, &'a [u8])];
 
     fn open(entries: Entries<'_>) -> Result<KerasArchive, FormatError> {
-        KerasArchive::open(&zip_of(entries, CompressionMethod::Stored), &Limits::default())
+        KerasArchive::open(zip_of(entries, CompressionMethod::Stored).into(), &Limits::default())
     }
 
     #[test]

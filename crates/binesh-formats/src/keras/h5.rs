@@ -124,7 +124,7 @@ impl H5 {
             .get(&tensor.path)
             .ok_or_else(|| FormatError::malformed(format!("the file has no tensor `{}`", tensor.path)))?;
         let elements = elements(&tensor.path, &tensor.shape, &self.limits)?;
-        let values = decode(dataset, &tensor.path)?;
+        let values = decode(dataset, &tensor.path, elements)?;
         if values.len() != elements {
             return Err(FormatError::malformed(format!(
                 "tensor `{}` has {} values, its shape {:?} needs {elements}",
@@ -278,7 +278,12 @@ fn elements(path: &str, shape: &[usize], limits: &Limits) -> Result<usize, Forma
     usize::try_from(n).map_err(|_| FormatError::limit("the number of elements", n, usize::MAX as u64))
 }
 
-fn decode(dataset: &Dataset, path: &str) -> Result<Vec<f32>, FormatError> {
+/// Bytes that are decoded at a time: the raw values of a large tensor are never in memory a second time, whose pages would
+/// cost more than the decoding.
+const WINDOW: usize = 1 << 20;
+
+/// All of `elements` values, or what the file has of them.
+fn decode(dataset: &Dataset, path: &str, elements: usize) -> Result<Vec<f32>, FormatError> {
     let in_tensor = |e: hdf5_pure::Error| FormatError::malformed(format!("tensor `{path}`: {e}"));
     let datatype = dataset.datatype().map_err(in_tensor)?;
     let refuse =
@@ -292,7 +297,6 @@ fn decode(dataset: &Dataset, path: &str) -> Result<Vec<f32>, FormatError> {
         }
         _ => return Err(refuse()),
     };
-    let raw = dataset.read_raw().map_err(in_tensor)?;
     let little = match order {
         DatatypeByteOrder::LittleEndian => true,
         DatatypeByteOrder::BigEndian => false,
@@ -302,16 +306,62 @@ fn decode(dataset: &Dataset, path: &str) -> Result<Vec<f32>, FormatError> {
         Datatype::FloatingPoint { layout, .. } => (layout.exponent_size, layout.mantissa_size),
         _ => return Err(refuse()),
     };
-    Ok(match (size, layout) {
-        (2, (5, 10)) => values(&raw, little, |b| f16::from_le_bytes(b).to_f32()),
-        (2, (8, 7)) => values(&raw, little, |[a, b]| f32::from_le_bytes([0, 0, a, b])),
-        (4, (8, 23)) => values(&raw, little, f32::from_le_bytes),
-        (8, (11, 52)) => values(&raw, little, |b| f64::from_le_bytes(b) as f32),
+    let kind = match (size, layout) {
+        (2, (5, 10)) => Kind::F16,
+        (2, (8, 7)) => Kind::Bf16,
+        (4, (8, 23)) => Kind::F32,
+        (8, (11, 52)) => Kind::F64,
         _ => return Err(refuse()),
-    })
+    };
+    let rows = dataset.shape().map_err(in_tensor)?.first().copied().unwrap_or(1);
+    let row = (elements / usize::try_from(rows).unwrap_or(usize::MAX).max(1)).saturating_mul(size as usize);
+    let together = (WINDOW / row.max(1)).max(1) as u64;
+    if dataset.is_chunked() || together >= rows {
+        let raw = dataset.read_raw().map_err(in_tensor)?;
+        return Ok(kind.values(&raw, little, raw.len() / size as usize));
+    }
+    let mut values = Vec::new();
+    for first in (0..rows).step_by(together as usize) {
+        let raw = dataset.read_raw_rows(first, together).map_err(in_tensor)?;
+        // The first window proves that the file has values at all before room is made for those it promises.
+        if first == 0 && !raw.is_empty() {
+            let most = values.capacity() as u64;
+            let refused =
+                |_| FormatError::limit("the memory for the number of elements", elements as u64, most);
+            values.try_reserve_exact(elements).map_err(refused)?;
+        }
+        kind.append(&raw, little, &mut values);
+    }
+    Ok(values)
 }
 
-fn values<const SIZE: usize>(raw: &[u8], little: bool, f: impl Fn([u8; SIZE]) -> f32) -> Vec<f32> {
+/// Floating-point numbers of HDF5 that are read.
+#[derive(Clone, Copy)]
+enum Kind {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Kind {
+    fn values(self, raw: &[u8], little: bool, count: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(count);
+        self.append(raw, little, &mut values);
+        values
+    }
+
+    fn append(self, raw: &[u8], little: bool, to: &mut Vec<f32>) {
+        match self {
+            Kind::F16 => append(raw, little, to, |b| f16::from_le_bytes(b).to_f32()),
+            Kind::Bf16 => append(raw, little, to, |[a, b]| f32::from_le_bytes([0, 0, a, b])),
+            Kind::F32 => append(raw, little, to, f32::from_le_bytes),
+            Kind::F64 => append(raw, little, to, |b| f64::from_le_bytes(b) as f32),
+        }
+    }
+}
+
+fn append<const SIZE: usize>(raw: &[u8], little: bool, to: &mut Vec<f32>, f: impl Fn([u8; SIZE]) -> f32) {
     let ordered = |b: &[u8; SIZE]| {
         let mut b = *b;
         if !little {
@@ -319,7 +369,7 @@ fn values<const SIZE: usize>(raw: &[u8], little: bool, f: impl Fn([u8; SIZE]) ->
         }
         b
     };
-    raw.as_chunks::<SIZE>().0.iter().map(|b| f(ordered(b))).collect()
+    to.extend(raw.as_chunks::<SIZE>().0.iter().map(|b| f(ordered(b))));
 }
 
 fn broken(e: hdf5_pure::Error) -> FormatError {

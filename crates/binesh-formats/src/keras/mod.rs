@@ -83,7 +83,7 @@ type Architecture<'a> = (Cow<'a, [u8]>, Option<String>, Meta);
 
 fn architecture_of<'a>(bytes: &'a [u8], cx: &LoadCx) -> Result<Architecture<'a>, FormatError> {
     if (ARCHIVE_FORMAT.sniff)(bytes) {
-        let archive = KerasArchive::open(bytes, &cx.limits)?;
+        let archive = KerasArchive::open(Cow::Borrowed(bytes), &cx.limits)?;
         return Ok((Cow::Owned(archive.config), archive.keras_version, archive.meta));
     }
     if !h5::is_h5(bytes) {
@@ -102,7 +102,7 @@ fn weights_of(bytes: Vec<u8>, cx: &LoadCx) -> Result<H5, FormatError> {
         return H5::open(bytes, &cx.limits);
     }
     if (ARCHIVE_FORMAT.sniff)(&bytes) {
-        return H5::open(KerasArchive::open(&bytes, &cx.limits)?.weights, &cx.limits);
+        return H5::open(KerasArchive::open(bytes.into(), &cx.limits)?.weights, &cx.limits);
     }
     Err(FormatError::malformed("the file is not an HDF5 file").with_hint("`model.save_weights` writes one"))
 }
@@ -120,7 +120,7 @@ fn load_h5(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), Fo
 }
 
 fn load_archive(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
-    let KerasArchive { config, keras_version, meta, weights } = KerasArchive::open(&bytes, &cx.limits)?;
+    let KerasArchive { config, keras_version, meta, weights } = KerasArchive::open(bytes, &cx.limits)?;
     let model = config::parse(&config, &cx.limits)?;
     let h5 = H5::open(weights, &cx.limits)?;
     let (mut network, report) = assemble(&model, Some(&h5), keras_version, cx)?;

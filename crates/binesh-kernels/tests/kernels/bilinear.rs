@@ -182,6 +182,11 @@ fn check_matmul(m: usize, k: usize, n: usize) {
             let packed = matmul::pack(cx, k, n, &o.w, scale);
             let mut c = vec![f32::NAN; m * n];
             matmul::forward(cx, m, k, n, &o.x, &packed, &mut c, epilogue);
+            if m == 1 && scale.is_none() {
+                let mut row = vec![f32::NAN; n];
+                matmul::forward_row(cx, k, n, &o.x, &o.w, &mut row, epilogue);
+                assert_eq!(row, c);
+            }
             c
         });
     });
@@ -245,6 +250,7 @@ fn enough_work_for_several_threads() {
     check_conv(same(2, [33, 31], [3, 24], [5, 5], 2));
     check_matmul(64, 128, 160);
     check_matmul(1, 1100, 1000);
+    check_matmul(1, 2311, 517);
 }
 
 /// To the bit. `how` may change the way of computing.
@@ -274,6 +280,8 @@ fn a_picture_alone_equals_itself_in_a_batch() {
         matmul::forward(cx, 7, 50, 30, &a, &packed, &mut all, &Epilogue::default());
         for (a, c) in a.chunks_exact(50).zip(all.chunks_exact(30)) {
             matmul::forward(cx, 1, 50, 30, a, &packed, &mut alone, &Epilogue::default());
+            assert_eq!(alone, c);
+            matmul::forward_row(cx, 50, 30, a, &b, &mut alone, &Epilogue::default());
             assert_eq!(alone, c);
         }
         vec![0.0]

@@ -8,7 +8,7 @@ use crate::bilinear::{Operands, check_alone, conv_terms, same, with_epilogues};
 use crate::reference::{added, check_everywhere, values};
 
 fn check(g: Conv2d) {
-    // Of the largest value. The direct sum of as many terms is held to 2e-6.
+    // Of the largest value.
     check_tile(&g, Tile::Four, 5e-5);
     check_tile(&g, Tile::Two, 5e-6);
 }
