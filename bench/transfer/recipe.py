@@ -1,11 +1,11 @@
 """What both peers and the driver must agree on. Imports nothing, so that a peer's import time is its framework's."""
 
 # input: pixels along a side; mode: how `keras.applications` scales pixels for it; last: the first layer that is
-# trained in the second stage (Keras's name), which is the first of a whole block.
+# trained in the second stage (Keras's name), which is the first of a whole block; first: the first layer with weights.
 NETS = {
-    "vgg16": {"input": 224, "mode": "caffe", "last": "block5_conv1"},
-    "resnet50": {"input": 224, "mode": "caffe", "last": "conv5_block1_1_conv"},
-    "mobilenetv2": {"input": 160, "mode": "tf", "last": "block_14_expand"},
+    "vgg16": {"input": 224, "mode": "caffe", "last": "block5_conv1", "first": "block1_conv1"},
+    "resnet50": {"input": 224, "mode": "caffe", "last": "conv5_block1_1_conv", "first": "conv1_conv"},
+    "mobilenetv2": {"input": 160, "mode": "tf", "last": "block_14_expand", "first": "Conv1"},
 }
 HEAD_RATE = 1e-3  # Adam's default, as Keras's guide leaves it
 FINE_RATE = 1e-5
@@ -24,4 +24,5 @@ def arguments(parser):
     parser.add_argument("--augment", choices=["none", "flip"], default="none")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=0, help="instead of the recipe: time this many steps of the last stage")
+    parser.add_argument("--everything", action="store_true", help="with --steps: every layer learns")
     return parser

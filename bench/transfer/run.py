@@ -114,13 +114,16 @@ def run(command, env):
 def peer(name, python, args, net, tree, steps):
     command = [python, HERE / f"{name}_peer.py", tree, "--net", net, "--weights", args.weights, "--threads", args.threads]
     command += ["--batch", args.batch, "--epochs", *args.epochs, "--augment", args.augment, "--steps", steps]
+    if steps and args.everything:
+        command.append("--everything")
     if name == "keras":
         command += ["--jit", args.jit]
     out, outside = run(command, {})
     lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     stages = {line["stage"]: line for line in lines}
     if steps:
-        return {"step": stages["step"]["step_seconds"], "step_best": stages["step"]["best"], "lines": lines}
+        figures = {"step": stages["step"]["step_seconds"], "step_best": stages["step"]["best"]}
+        return {**figures, "memory": outside["memory"], "lines": lines}
     return {
         "import": stages["import"]["seconds"],
         "start": stages["start"]["seconds"],
@@ -146,8 +149,9 @@ def binesh(args, net, tree, steps):
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release"
     weights, last = args.weights / f"{net}.h5", recipe.NETS[net]["last"]
     if steps:
-        out, _ = run([target / "examples/transfer_step", weights, last, args.batch, args.threads, steps], {})
-        return json.loads(out)
+        begin = recipe.NETS[net]["first"] if args.everything else last
+        out, outside = run([target / "examples/transfer_step", weights, begin, args.batch, args.threads, steps], {})
+        return {**json.loads(out), "memory": outside["memory"]}
     run_folder = CACHE / "runs" / net
     shutil.rmtree(run_folder, ignore_errors=True)
     command = [target / "binesh", "train", tree, "-m", weights, "--out", run_folder, "--json", "--threads", args.threads]
@@ -200,9 +204,10 @@ def tables(results, steps, args):
             cells = [show(r["frozen"]), show(r["unfrozen"]), show(r["recipe"]), show(load), show(r["memory"], "{:.0f}")]
             cells.append(show(r["memory_data"], "{:.0f}"))
             out.append(f"| {net} | {engine} | {' | '.join(cells)} | {show(r['accuracy'], '{:.3f}')} |")
-    out += ["", "| network | step of Binesh, s | of Keras | of PyTorch |", "|---|---|---|---|"]
+    out += ["", "| network | step of Binesh, s | of Keras | of PyTorch | its memory, MB | | |", "|---|---|---|---|---|---|---|"]
     for net in args.nets:
         cells = [show(median(steps.get((net, e), []), "step"), "{:.3f}") for e in ENGINES]
+        cells += [show(median(steps.get((net, e), []), "memory"), "{:.0f}") for e in ENGINES]
         out.append(f"| {net} | {' | '.join(cells)} |")
     if "binesh" in engines and len(engines) > 1:
         out += ["", "Faster peer divided by Binesh:", "", "| network | recipe | start to exit | step | memory | without files |", "|---|---|---|---|---|---|"]
@@ -231,12 +236,16 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=5, help="steps to time without any cache; 0 for none")
+    parser.add_argument("--steps-only", action="store_true", help="no recipes")
+    parser.add_argument("--everything", action="store_true", help="every layer learns in these steps (not Keras)")
     parser.add_argument("--augment", choices=["none", "flip"], default="none")
     parser.add_argument("--jit", choices=["auto", "off"], default="auto", help="Keras: XLA as it decides, or never")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between engines, for spinning threads to rest")
     for name in ("keras", "torch"):
         parser.add_argument(f"--{name}-python", help=f"an interpreter that has requirements-{name}.txt, instead of a venv")
     args = parser.parse_args()
+    if args.everything and "keras" in args.engines:
+        sys.exit("Keras's side of --everything is not written: --engines binesh torch")
     args.weights = CACHE / "weights"
     python = {e: getattr(args, f"{e}_python") or venv(e) for e in ("keras", "torch") if e in args.engines or e == "keras"}
     missing = [n for n in args.nets if not (args.weights / f"{n}.npz").exists()]
@@ -263,7 +272,7 @@ def main():
 
         for net in args.nets:
             for _ in range(args.rounds):
-                for engine in args.engines:
+                for engine in [] if args.steps_only else args.engines:
                     one("recipe", results, net, engine, 0)
                 for engine in args.engines if args.steps else []:
                     one("step", steps, net, engine, args.steps)

@@ -240,7 +240,7 @@ def main():
     sizes = {part: len(loader[part].dataset) for part in loader}
     say("start", seconds=round(time.perf_counter() - began, 3), **sizes, off_keras=float(f"{off:.1e}"))
     if ARGS.steps:
-        for parameter in last:
+        for parameter in model.parameters() if ARGS.everything else last:
             parameter.requires_grad_(True)
         training_mode(model)
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=recipe.FINE_RATE)
