@@ -11,7 +11,7 @@ use binesh::formats::npy::{NpyArray, Npz};
 use binesh::formats::{Limits, LoadCx, safetensors};
 use binesh::image::{DecodeOptions, Picture, open};
 use binesh::view::{METHODS, Probe, Score, Target, heatmaps};
-use binesh::zoo::efficientnet_lite;
+use binesh::zoo;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -93,7 +93,10 @@ fn published_weights_agree_to_float_rounding() {
         return;
     };
     let weights = safetensors::read(&std::fs::read(file).unwrap(), &Limits::default()).unwrap();
-    let model = Model::new(efficientnet_lite::lite0(weights).unwrap(), Runtime::new(2));
+    let model = Model::new(
+        zoo::network(weights.into_iter().collect(), &zoo::Request::default()).unwrap().network,
+        Runtime::new(2),
+    );
     let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
     let digits: Vec<String> = ranked.iter().take(3).map(|(_, p)| format!("{p:.3}")).collect();
     assert_eq!(digits, ["0.386", "0.331", "0.162"]);
