@@ -193,6 +193,7 @@ fn closest(weights: &[(String, Tensor)], request: &Request<'_>) -> ZooError {
             if let Err(ZooError::Misfit { architecture, read, cause, table }) =
                 build(family, architecture, weights.to_vec(), request)
                 && best.as_ref().is_none_or(|(most, _)| read > *most)
+                && (read > 0 || request.architecture.is_some())
             {
                 let error = match request.architecture {
                     Some(_) => ZooError::Misfit { architecture, read, cause, table },
@@ -202,7 +203,13 @@ fn closest(weights: &[(String, Tensor)], request: &Request<'_>) -> ZooError {
             }
         }
     }
-    best.map_or(ZooError::NotRecognized, |(_, error)| error)
+    best.map_or_else(|| ZooError::NotRecognized { table: misfit::list(&shapes(weights)) }, |(_, error)| error)
+}
+
+/// Names and shapes, in the file's order.
+fn shapes(weights: &[(String, Tensor)]) -> Vec<(String, Vec<usize>)> {
+    let shape = |(name, tensor): &(String, Tensor)| (name.clone(), tensor.shape().dims().to_vec());
+    weights.iter().map(shape).collect()
 }
 
 fn build(
@@ -211,8 +218,7 @@ fn build(
     weights: Vec<(String, Tensor)>,
     request: &Request<'_>,
 ) -> Result<Built, ZooError> {
-    let shapes: Vec<(String, Vec<usize>)> =
-        weights.iter().map(|(name, tensor)| (name.clone(), tensor.shape().dims().to_vec())).collect();
+    let shapes = shapes(&weights);
     let size = request.size.unwrap_or([architecture.size; 2]);
     let mut b = Builder::new(weights.into_iter().collect());
     let result = b.input("input", size[0], size[1], 3).and_then(|x| (family.build)(&mut b, architecture, x));

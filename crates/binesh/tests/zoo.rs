@@ -20,7 +20,10 @@ fn goldens() -> PathBuf {
 
 /// What `zoo.py` wrote of one network.
 struct Golden {
-    weights: Vec<(String, Tensor)>,
+    names: String,
+    shapes: Vec<f32>,
+    /// Offset and scale of each tensor.
+    parts: Vec<(f32, f32)>,
     size: [usize; 2],
     /// The name of the pixels' noise.
     pixels: String,
@@ -28,6 +31,7 @@ struct Golden {
     step: usize,
     gradient: Vec<f32>,
     peak: f32,
+    shaken: f32,
 }
 
 impl Golden {
@@ -35,28 +39,30 @@ impl Golden {
         let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let mut npz = Npz::open(&bytes, &Limits::default()).unwrap();
         let mut read = |key: &str| npz.read(key).unwrap().data;
-        let names = read("names").into_iter().map(|byte| byte as u8).collect();
-        let names = String::from_utf8(names).unwrap();
-        let (mut shapes, offsets, scales) = (read("shapes").into_iter(), read("offsets"), read("scales"));
-        let parts = offsets.into_iter().zip(scales);
-        let weights = names.lines().zip(parts).map(|(name, (offset, scale))| {
-            let rank = shapes.next().unwrap() as usize;
-            let shape: Vec<usize> = shapes.by_ref().take(rank).map(|n| n as usize).collect();
-            let noise = noise(name, shape.iter().product());
-            let values = noise.map(|n| offset + scale * n).collect();
-            (name.to_owned(), Tensor::new(shape, values).unwrap())
-        });
-        let weights = weights.collect();
         let size: Vec<usize> = read("input").into_iter().map(|n| n as usize).collect();
         Golden {
-            weights,
+            names: String::from_utf8(read("names").into_iter().map(|byte| byte as u8).collect()).unwrap(),
+            shapes: read("shapes"),
+            parts: read("offsets").into_iter().zip(read("scales")).collect(),
             size: [size[0], size[1]],
             pixels: format!("input {}", size[2]),
             output: read("output"),
             step: read("step")[0] as usize,
             gradient: read("gradient"),
             peak: read("gradient_peak")[0],
+            shaken: read("shaken")[0],
         }
+    }
+
+    fn weights(&self) -> Vec<(String, Tensor)> {
+        let mut shapes = self.shapes.iter().map(|&n| n as usize);
+        let weight = |(name, &(offset, scale)): (&str, &(f32, f32))| {
+            let rank = shapes.next().unwrap();
+            let shape: Vec<usize> = shapes.by_ref().take(rank).collect();
+            let noise = noise(name, shape.iter().product());
+            (name.to_owned(), Tensor::new(shape, noise.map(|n| offset + scale * n).collect()).unwrap())
+        };
+        self.names.lines().zip(&self.parts).map(weight).collect()
     }
 
     /// Differences of output and gradient, as shares of the largest value.
@@ -148,16 +154,17 @@ fn every_family_by_value() {
         let timm = source == Some(Source::Timm);
         let wanted = if timm && is_ambiguous(name) { Some(name) } else { None };
         let request = Request { architecture: wanted, size: Some(golden.size), ..Request::default() };
-        let built = zoo::network(golden.weights.clone(), &request).unwrap_or_else(|e| panic!("{stem}: {e}"));
+        let weights = golden.weights();
+        let counters = weights.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")).count();
+        let tensors = weights.len();
+        let built = zoo::network(weights, &request).unwrap_or_else(|e| panic!("{stem}: {e}"));
         assert_eq!(built.architecture.name, name);
         assert!(source.is_none_or(|source| source == built.architecture.source), "{stem}");
         let read = built.report.used.len() + built.report.unused.len();
-        let counters =
-            golden.weights.iter().filter(|(name, _)| name.ends_with("num_batches_tracked")).count();
-        assert_eq!(read + counters, golden.weights.len(), "{stem}: every tensor is accounted for");
+        assert_eq!(read + counters, tensors, "{stem}: every tensor is accounted for");
         let model = Model::new(built.network, Runtime::new(2));
         let [output, gradient] = golden.differences(&model);
-        report.push((stem, output, gradient));
+        report.push((stem, output, gradient, TOLERANCE));
     }
     check(&report);
 }
@@ -185,21 +192,23 @@ fn real_state_dicts_of_all_sizes() {
         let (model, _) = opened.unwrap_or_else(|e| panic!("{stem}: {e}"));
         assert_eq!(model.network().name, name);
         let [output, gradient] = golden.differences(&model);
-        report.push((stem, output, gradient));
+        // Behind rectifiers a gradient jumps where rounding takes a value to the other side.
+        report.push((stem, output, gradient, TOLERANCE.max(3.0 * golden.shaken)));
     }
     check(&report);
 }
 
 #[track_caller]
-fn check(report: &[(String, f32, f32)]) {
-    println!("{:28} {:>9} {:>9}", "difference to PyTorch of", "output", "gradient");
-    for (name, output, gradient) in report {
-        println!("{name:28} {output:9.1e} {gradient:9.1e}");
+fn check(report: &[(String, f32, f32, f32)]) {
+    println!("{:28} {:>9} {:>9} {:>9}", "difference to PyTorch of", "output", "gradient", "allowed");
+    for (name, output, gradient, allowed) in report {
+        println!("{name:28} {output:9.1e} {gradient:9.1e} {allowed:9.1e}");
     }
-    let fits = |difference: f32| difference <= TOLERANCE;
-    let wrong: Vec<&str> =
-        report.iter().filter(|(_, o, g)| !fits(*o) || !fits(*g)).map(|(name, ..)| name.as_str()).collect();
-    assert!(wrong.is_empty(), "more than {TOLERANCE:.0e}: {}", wrong.join(", "));
+    let fits = |(_, output, gradient, allowed): &&(String, f32, f32, f32)| {
+        *output <= TOLERANCE && *gradient <= *allowed
+    };
+    let wrong: Vec<&str> = report.iter().filter(|row| !fits(row)).map(|(name, ..)| name.as_str()).collect();
+    assert!(wrong.is_empty(), "more than allowed: {}", wrong.join(", "));
 }
 
 fn golden(name: &str) -> Golden {
@@ -216,8 +225,7 @@ fn refused(weights: Vec<(String, Tensor)>, request: &Request<'_>) -> ZooError {
 #[test]
 fn wrappers_names_are_taken_off_and_reported() {
     let golden = golden("resnet18");
-    let wrapped =
-        golden.weights.iter().map(|(name, tensor)| (format!("module.model.{name}"), tensor.clone()));
+    let wrapped = golden.weights().into_iter().map(|(name, tensor)| (format!("module.model.{name}"), tensor));
     let built = zoo::network(wrapped.collect(), &Request::default()).unwrap();
     assert_eq!(built.architecture.name, "resnet18");
     assert_eq!(built.report.used[0].tensor, "module.model.conv1.weight");
@@ -239,13 +247,13 @@ fn densenets_of_old_files() {
         }
         name
     };
-    let weights = golden.weights.iter().map(|(name, tensor)| (old(name), tensor.clone())).collect();
+    let weights = golden.weights().iter().map(|(name, tensor)| (old(name), tensor.clone())).collect();
     let request = Request { size: Some(golden.size), ..Request::default() };
     let built = zoo::network(weights, &request).unwrap();
     let used = &built.report.used;
     assert!(used.iter().any(|u| u.tensor == "features.denseblock1.denselayer1.norm.1.weight"), "{used:?}");
     // Values as under the new names, which are compared with PyTorch's above.
-    let new = zoo::network(golden.weights, &request).unwrap();
+    let new = zoo::network(golden.weights(), &request).unwrap();
     let values = |network: &binesh::formats::Network| -> Vec<Tensor> {
         let ids = network.graph.ids().filter_map(|id| network.params.get(id).cloned());
         ids.collect()
@@ -257,7 +265,7 @@ fn densenets_of_old_files() {
 #[test]
 fn what_no_tensor_says_must_be_said() {
     let golden = golden("timm.tf_efficientnet_b0");
-    let e = refused(golden.weights.clone(), &Request::default());
+    let e = refused(golden.weights(), &Request::default());
     assert_eq!(
         e.to_string(),
         "the weights may be those of `efficientnet_b0` or `tf_efficientnet_b0`, which differ in what no tensor says"
@@ -268,17 +276,17 @@ fn what_no_tensor_says_must_be_said() {
         ("efficientnet_b0_ra-3dd342df.pth", "efficientnet_b0"),
     ] {
         let request = Request { file: Some(file), ..Request::default() };
-        assert_eq!(zoo::network(golden.weights.clone(), &request).unwrap().architecture.name, name);
+        assert_eq!(zoo::network(golden.weights(), &request).unwrap().architecture.name, name);
     }
 }
 
 #[test]
 fn another_architecture_than_asked_for() {
     let request = Request { architecture: Some("resnet50"), ..Request::default() };
-    let e = refused(golden("resnet18").weights, &request);
+    let e = refused(golden("resnet18").weights(), &request);
     assert_eq!(e.to_string(), "the weights are those of `resnet18`, not of `resnet50`");
     let request = Request { architecture: Some("resnet5"), ..Request::default() };
-    let e = refused(golden("resnet18").weights, &request);
+    let e = refused(golden("resnet18").weights(), &request);
     assert_eq!(e.to_string(), "there is no architecture `resnet5`");
     assert!(e.hint().unwrap().starts_with("similar names are `resnet5"), "{:?}", e.hint());
 }
@@ -286,7 +294,7 @@ fn another_architecture_than_asked_for() {
 /// A tensor is left out, another is added, a third has another shape: each is said, with both lists.
 #[test]
 fn what_does_not_fit_is_shown_side_by_side() {
-    let whole = golden("resnet18").weights;
+    let whole = golden("resnet18").weights();
     let mut missing = whole.clone();
     missing.retain(|(name, _)| name != "layer1.0.bn2.weight");
     let e = refused(missing, &Request::default());
@@ -334,10 +342,19 @@ fn a_network_of_ones_own() {
         e.details().unwrap(),
         "  resnet18 reads   the file holds\n  conv1.weight     conv1.weight [8, 3, 3, 3]\n  conv1.bias       conv1.bias [8]\n  bn1.weight     | fc.weight [2, 8]"
     );
-    assert!(matches!(
-        refused(Vec::new(), &Request::default()),
-        ZooError::NotRecognized | ZooError::Unrecognized { .. }
-    ));
+    let other = vec![("w".to_owned(), Tensor::zeros([2, 3])); 12];
+    let e = refused(other, &Request::default());
+    assert_eq!(e.to_string(), "the weights are of no known architecture");
+    assert!(
+        e.details().unwrap().ends_with(
+            "
+  w [2, 3]
+  ... and 2 more"
+        ),
+        "{:?}",
+        e.details()
+    );
+    assert!(matches!(refused(Vec::new(), &Request::default()), ZooError::NotRecognized { .. }));
     let request = Request { architecture: Some("vgg16"), ..Request::default() };
     let e = refused(own, &request).to_string();
     assert_eq!(e, "the weights are not those of `vgg16`: the file has no tensor `features.0.weight`");
@@ -346,7 +363,7 @@ fn a_network_of_ones_own() {
 /// Tensors of absurd shapes are errors, not panics, and never a network of other widths.
 #[test]
 fn shapes_that_no_network_has() {
-    let whole = golden("shufflenet_v2_x0_5").weights;
+    let whole = golden("shufflenet_v2_x0_5").weights();
     let request = Request { size: Some([32, 32]), ..Request::default() };
     for index in (0..whole.len()).step_by(5) {
         for shape in

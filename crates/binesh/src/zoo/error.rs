@@ -101,7 +101,10 @@ pub enum ZooError {
     },
     /// Weights of no known architecture.
     #[error("the weights are of no known architecture")]
-    NotRecognized,
+    NotRecognized {
+        /// What the file holds.
+        table: String,
+    },
 }
 
 impl ZooError {
@@ -109,7 +112,9 @@ impl ZooError {
     /// names are as the file has them.
     pub fn details(&self) -> Option<&str> {
         match self {
-            ZooError::Misfit { table, .. } | ZooError::Unrecognized { table, .. } => Some(table),
+            ZooError::Misfit { table, .. }
+            | ZooError::Unrecognized { table, .. }
+            | ZooError::NotRecognized { table } => Some(table),
             _ => None,
         }
     }
@@ -130,7 +135,7 @@ impl ZooError {
             ZooError::Ambiguous { names } => {
                 Some(format!("say which, as in `--arch {}`", names.first().map_or("", String::as_str)))
             }
-            ZooError::Unrecognized { .. } | ZooError::NotRecognized => {
+            ZooError::Unrecognized { .. } | ZooError::NotRecognized { .. } => {
                 Some("docs/formats.md lists the architectures; a network of one's own can be saved with its graph as a Keras file".to_owned())
             }
             _ => None,

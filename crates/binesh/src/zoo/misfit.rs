@@ -48,6 +48,18 @@ pub(super) fn side_by_side(architecture: &str, asked: &[String], file: &[(String
     table
 }
 
+/// The first of the tensors that a file holds.
+pub(super) fn list(file: &[(String, Vec<usize>)]) -> String {
+    let mut text = "  the file holds".to_owned();
+    for (name, dims) in file.iter().take(FROM) {
+        write!(text, "\n  {}", entry(name, dims)).expect("a string takes all text");
+    }
+    if file.len() > FROM {
+        write!(text, "\n  ... and {} more", file.len() - FROM).expect("a string takes all text");
+    }
+    text
+}
+
 fn entry(name: &str, dims: &[usize]) -> String {
     let count = name.chars().count();
     let name: String = match count > WIDTH {
