@@ -408,3 +408,12 @@ fn preprocessing_comes_with_the_architecture() {
         known.preprocess([known.size; 2]).check().unwrap();
     }
 }
+
+#[test]
+fn all_architectures_are_documented() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/formats.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let missing: Vec<&str> =
+        zoo::architectures().map(|a| a.name).filter(|name| !docs.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/formats.md does not list {missing:?}");
+}
