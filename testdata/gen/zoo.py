@@ -8,7 +8,7 @@ in a few kilobytes. Batch norms get the mean and variance that their input reall
 Outputs and gradients are computed in f64. Arrays: `names` (bytes of the tensors' names, one a line), `shapes` (rank and extents, one tensor after another), `offsets`,
 `scales`, `input` (rows, columns, and the number behind `input` in the name of the pixels' noise), `output` [N, classes], `gradient` (of sum(output * noise("seed", i)) by the input
 [N, H, W, C], each `step`th value), `gradient_peak` (its largest absolute value), `shaken` (how
-far it moves, as a share of that, when the input's last digits do: in the fifth digit with `--files`).
+far it moves, as a share of that, when the pixels' last digits do).
 """
 
 import json
@@ -22,6 +22,8 @@ import torchvision
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden" / "zoo"
 CLASSES = 10
+# Pixels that are tried, and times that each are moved by their rounding to see whether the gradient stays.
+ATTEMPTS, SHAKES = 8, 3
 tv, N = torchvision.models, torch.nn
 
 
@@ -200,8 +202,7 @@ def golden(name, files):
     model.eval()
     # Where a value lies within rounding of a kink of relu or of a maximum, f32 has no one gradient: take other pixels.
     best = None
-    attempts, shakes, size = (1, 1, 1e-5) if files else (6, 3, 5e-7)
-    for attempt in range(attempts):
+    for attempt in range(ATTEMPTS):
         pixels = noise(f"input {attempt}", (2, side, side, 3))
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         parts = fill(model.float(), x)
@@ -209,8 +210,8 @@ def golden(name, files):
         model.double()
         out, gradient = run(model, x.double())
         shaken = 0
-        for i in range(shakes):
-            shake = torch.from_numpy(noise(f"shake {i}", tuple(x.shape))).double() * size
+        for i in range(SHAKES):
+            shake = torch.from_numpy(noise(f"shake {i}", tuple(x.shape))).double() * 5e-7
             _, other = run(model, x.double() + shake)
             shaken = max(shaken, np.abs(other - gradient).max() / np.abs(gradient).max())
         if best is None or shaken < best[0]:

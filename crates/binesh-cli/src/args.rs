@@ -206,9 +206,15 @@ impl WeightsArgs {
         let cx = LoadCx { input_shape, architecture: self.arch.clone(), ..LoadCx::default() };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
         let (model, report) = output::waiting(&format!("loading {}", path.display()), open)?;
+        // Some variants have the tensors of the plain network, so what was recognized is said.
+        if let (None, Some(PreprocessingSource::Architecture(name))) =
+            (&self.arch, model.preprocessing().map(|known| &known.source))
+        {
+            output::note(&format!("the weights are taken for those of {name} (see `--arch`)"));
+        }
         if let Some(first) = report.unused.first() {
             output::warn(&format!(
-                "{} tensors of the file are not used, the first is `{first}`",
+                "{} entries of the file are not used, the first is `{first}`",
                 report.unused.len()
             ));
         }

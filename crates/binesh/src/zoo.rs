@@ -25,6 +25,7 @@ mod squeezenet;
 mod timm_mobile;
 mod vgg;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use binesh_core::Tensor;
@@ -231,7 +232,10 @@ fn build(
         ZooError::InputSize { .. } => cause,
         cause => ZooError::Misfit {
             architecture: architecture.name.to_owned(),
-            read: asked.iter().filter(|name| shapes.iter().any(|(held, _)| held == *name)).count(),
+            read: {
+                let held: HashSet<&String> = shapes.iter().map(|(name, _)| name).collect();
+                asked.iter().filter(|name| held.contains(name)).count()
+            },
             cause: Box::new(cause),
             table: misfit::side_by_side(architecture.name, &asked, &shapes),
         },

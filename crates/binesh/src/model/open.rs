@@ -17,6 +17,9 @@ pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<O
     let name = path.display().to_string();
     let bytes = read(path, cx)?;
     if let Some(weights) = weights {
+        if cx.architecture.is_some() {
+            return Err(Error::HasArchitecture { path: name });
+        }
         let values = read(weights, cx)?;
         let (network, report) = load_keras(&bytes, values, [&name, &weights.display().to_string()], cx)?;
         return Ok((network, report, None));

@@ -5,7 +5,7 @@ use std::fmt;
 use binesh_formats::meta::{Color, Fit, Interpolation, Preprocess, Scaling};
 
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::Built;
+use crate::zoo::modules::Made;
 use crate::zoo::names::Names;
 
 /// Whose names of tensors, whose preprocessing.
@@ -86,7 +86,8 @@ impl Architecture {
     pub fn preprocess(&self, size: [usize; 2]) -> Preprocess {
         let fit = match self.resize {
             Some(resize) if resize == self.size => Fit::CropToAspect,
-            Some(resize) => Fit::CenterCrop { ratio: self.size as f64 / resize as f64 },
+            // Rounded down, so that the size over it, rounded down, is `resize` again.
+            Some(resize) => Fit::CenterCrop { ratio: (self.size as f64 / resize as f64 * 1e4).floor() / 1e4 },
             None => Fit::CutToAspect,
         };
         let scaling = match self.values {
@@ -104,5 +105,5 @@ pub(super) struct Family {
     /// what no tensor says.
     pub(super) recognize: fn(&Names<'_>) -> Vec<(Source, String)>,
     /// Builds a network on its input, and returns its output.
-    pub(super) build: fn(&mut Builder, &Architecture, Value) -> Built,
+    pub(super) build: fn(&mut Builder, &Architecture, Value) -> Made,
 }

@@ -1,5 +1,7 @@
 //! Layers from PyTorch state dicts: names looked up, layouts turned to channels last, rows of the layer table written.
 
+use std::collections::BTreeMap;
+
 use binesh_core::ops::{
     Activate, BatchNorm, Binary, Conv2d, Dense, DepthwiseConv2d, Dropout, GlobalAveragePool2d, Input, Param,
     Softmax,
@@ -7,8 +9,6 @@ use binesh_core::ops::{
 use binesh_core::{
     Activation, BinaryOp, Call, Graph, Inbound, Layer, LayerId, Layers, NodeId, Op, Params, Tensor, Window,
 };
-use std::collections::BTreeMap;
-
 use binesh_formats::safetensors::StateDict;
 use binesh_formats::{LoadReport, UsedTensor};
 

@@ -4,7 +4,7 @@ use binesh_core::Activation::Gelu;
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Zeros};
+use crate::zoo::modules::{Made, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -13,10 +13,10 @@ pub(super) static FAMILY: Family = Family {
         Architecture::torchvision("convnext_small", 224, 230),
         Architecture::torchvision("convnext_base", 224, 232),
         Architecture::torchvision("convnext_large", 224, 232),
-        Architecture::timm("convnext_tiny", 224, 236).bicubic(),
-        Architecture::timm("convnext_small", 224, 236).bicubic(),
-        Architecture::timm("convnext_base", 224, 236).bicubic(),
-        Architecture::timm("convnext_large", 224, 236).bicubic(),
+        Architecture::timm("convnext_tiny", 224, 235).bicubic(),
+        Architecture::timm("convnext_small", 224, 235).bicubic(),
+        Architecture::timm("convnext_base", 224, 256).bicubic(),
+        Architecture::timm("convnext_large", 224, 256).bicubic(),
     ],
     recognize,
     build,
@@ -69,7 +69,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     Vec::new()
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let scheme = if architecture.source == Source::Timm { &TIMM } else { &TORCHVISION };
     let x = b.conv(scheme.stem[0], 4, Zeros::Without, x)?;
     let mut x = b.layer_norm(scheme.stem[1], EPSILON, x)?;
@@ -89,7 +89,7 @@ fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
     b.linear(linear, x)
 }
 
-fn block(b: &mut Builder, path: &str, parts: &[&str; 5], input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, parts: &[&str; 5], input: Value) -> Made {
     let [scale, depthwise, norm, wide, narrow] = parts.map(|part| format!("{path}.{part}"));
     let x = b.depthwise_conv(&depthwise, 1, Zeros::Half, input)?;
     let x = b.layer_norm(&norm, EPSILON, x)?;

@@ -4,7 +4,7 @@ use binesh_core::Activation;
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -39,7 +39,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(Source::Torchvision, name.to_owned())]
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let dot = dot(|name| b.has(name));
     let x = b.conv("features.conv0", 2, Zeros::Half, x)?;
     let x = b.norm_act("features.norm0", "features.relu0", EPSILON, Activation::RELU, x)?;
@@ -63,7 +63,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
 }
 
 /// What is computed is appended to the input.
-fn dense_layer(b: &mut Builder, path: &str, dot: &str, input: Value) -> Built {
+fn dense_layer(b: &mut Builder, path: &str, dot: &str, input: Value) -> Made {
     let mut x = input;
     for number in [1, 2] {
         let at = |part: &str| format!("{path}.{part}{dot}{number}");

@@ -5,7 +5,7 @@ use binesh_core::Activation::{Linear, Sigmoid, Silu};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::Built;
+use crate::zoo::modules::Made;
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -61,7 +61,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     .collect()
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let coarse = matches!(architecture.name, "efficientnet_b5" | "efficientnet_b6" | "efficientnet_b7");
     let epsilon = if coarse || architecture.name.starts_with("efficientnet_v2") { 1e-3 } else { 1e-5 };
     let mut x = b.conv_norm_act("features.0", 2, epsilon, Silu, x)?;
@@ -82,7 +82,7 @@ fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
 
 /// `MBConv`: expand (not by 1), depthwise, squeeze-and-excite, project; or `FusedMBConv`, where a full convolution stands
 /// for the first two and there is no squeeze-and-excite.
-fn block(b: &mut Builder, path: &str, stride: usize, epsilon: f32, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, epsilon: f32, input: Value) -> Made {
     let at = |part: usize| format!("{path}.block.{part}");
     let mut x = input;
     let first = b.dims_of(&format!("{}.0.weight", at(0)));

@@ -7,7 +7,7 @@ use binesh_core::{Activation, Padding, Window};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::Built;
+use crate::zoo::modules::Made;
 use crate::zoo::names::Names;
 
 const EPSILON: f32 = 1e-3;
@@ -62,7 +62,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     fits.map(|(name, _)| (Source::EfficientNetLitePytorch, (*name).to_owned())).collect()
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let depths = DEPTHS.iter().find(|(name, _)| *name == architecture.name).unwrap_or(&DEPTHS[0]).1;
     let x = b.conv2d("stem_conv", "_conv_stem", Window::square(3, 2, Padding::Same), x)?;
     let mut x = norm(b, "stem_bn", "_bn0", Some("stem_activation"), x)?;
@@ -88,7 +88,7 @@ fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
 }
 
 /// Expand (not in the first stage), depthwise, project.
-fn block(b: &mut Builder, name: &str, torch: &str, window: Window, mut x: Value) -> Built {
+fn block(b: &mut Builder, name: &str, torch: &str, window: Window, mut x: Value) -> Made {
     let point = Window::square(1, 1, Padding::Same);
     if b.has(&format!("{torch}._expand_conv.weight")) {
         x = b.conv2d(&format!("{name}_expand_conv"), &format!("{torch}._expand_conv"), point, x)?;
@@ -102,7 +102,7 @@ fn block(b: &mut Builder, name: &str, torch: &str, window: Window, mut x: Value)
     norm(b, &format!("{name}_project_bn"), &format!("{torch}._bn2"), None, x)
 }
 
-fn norm(b: &mut Builder, name: &str, torch: &str, activation: Option<&str>, x: Value) -> Built {
+fn norm(b: &mut Builder, name: &str, torch: &str, activation: Option<&str>, x: Value) -> Made {
     let x = b.batch_norm(name, torch, EPSILON, BatchNorm::MOMENTUM, x)?;
     match activation {
         Some(activation) => b.activation(activation, Activation::RELU6, x),

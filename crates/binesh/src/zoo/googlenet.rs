@@ -7,7 +7,7 @@ use binesh_core::Activation;
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family =
@@ -20,7 +20,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
 
 const POOL: Pool = Pool { size: 3, stride: 2, pad: 0, ceil: true };
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     b.leave("aux1.");
     b.leave("aux2.");
     let x = basic_conv(b, "conv1", 2, Zeros::Half, x)?;
@@ -45,7 +45,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.linear("fc", x)
 }
 
-fn inception(b: &mut Builder, path: &str, x: Value) -> Built {
+fn inception(b: &mut Builder, path: &str, x: Value) -> Made {
     let at = |part: &str| format!("{path}.{part}");
     let mut parts = vec![basic_conv(b, &at("branch1"), 1, Zeros::Half, x)?];
     for branch in ["branch2", "branch3"] {
@@ -58,7 +58,7 @@ fn inception(b: &mut Builder, path: &str, x: Value) -> Built {
 }
 
 /// torchvision's `BasicConv2d`: convolution, batch norm, relu.
-pub(super) fn basic_conv(b: &mut Builder, path: &str, stride: usize, zeros: Zeros, x: Value) -> Built {
+pub(super) fn basic_conv(b: &mut Builder, path: &str, stride: usize, zeros: Zeros, x: Value) -> Made {
     let x = b.conv(&format!("{path}.conv"), stride, zeros, x)?;
     b.norm_act(&format!("{path}.bn"), &format!("{path}.relu"), 1e-3, Activation::RELU, x)
 }

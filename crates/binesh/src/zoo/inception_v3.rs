@@ -5,7 +5,7 @@
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
 use crate::zoo::googlenet::basic_conv;
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -22,7 +22,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
 const POOL: Pool = Pool { size: 3, stride: 2, pad: 0, ceil: false };
 const MEAN: Pool = Pool { size: 3, stride: 1, pad: 1, ceil: false };
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     b.leave("AuxLogits.");
     let x = basic_conv(b, "Conv2d_1a_3x3", 2, Zeros::Without, x)?;
     let x = basic_conv(b, "Conv2d_2a_3x3", 1, Zeros::Without, x)?;
@@ -61,7 +61,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.linear("fc", x)
 }
 
-fn chain(b: &mut Builder, block: &str, names: &[&str], mut x: Value) -> Built {
+fn chain(b: &mut Builder, block: &str, names: &[&str], mut x: Value) -> Made {
     for name in names {
         x = basic_conv(b, &format!("{block}.{name}"), 1, Zeros::Half, x)?;
     }
@@ -69,7 +69,7 @@ fn chain(b: &mut Builder, block: &str, names: &[&str], mut x: Value) -> Built {
 }
 
 /// Figures 5 and 6: chains of convolutions, and one behind an average pool.
-fn mixed(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Built {
+fn mixed(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Made {
     let mut parts = Vec::new();
     for names in branches {
         parts.push(chain(b, block, names, x)?);
@@ -78,13 +78,13 @@ fn mixed(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Built 
     b.cat(&format!("{block}.cat"), &parts)
 }
 
-fn pooled(b: &mut Builder, block: &str, x: Value) -> Built {
+fn pooled(b: &mut Builder, block: &str, x: Value) -> Made {
     let y = b.average_pool(&format!("{block}.avg_pool2d"), MEAN, x)?;
     chain(b, block, &["branch_pool"], y)
 }
 
 /// Figure 10: chains whose last convolution has a stride of 2, and a max pool.
-fn reduction(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Built {
+fn reduction(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Made {
     let mut parts = Vec::new();
     for names in branches {
         let (last, before) = names.split_last().expect("a branch has a convolution");
@@ -96,7 +96,7 @@ fn reduction(b: &mut Builder, block: &str, branches: &[&[&str]], x: Value) -> Bu
 }
 
 /// Figure 7: the last convolutions side by side.
-fn widest(b: &mut Builder, block: &str, x: Value) -> Built {
+fn widest(b: &mut Builder, block: &str, x: Value) -> Made {
     let mut parts = vec![chain(b, block, &["branch1x1"], x)?];
     let branches: [(&[&str], [&str; 2], &str); 2] = [
         (&["branch3x3_1"], ["branch3x3_2a", "branch3x3_2b"], "cat"),

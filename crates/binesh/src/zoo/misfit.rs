@@ -1,5 +1,6 @@
 //! Why weights are not those of an architecture: what it reads and what the file holds, side by side.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 /// Rows before the first difference, and from it on.
@@ -12,18 +13,19 @@ const WIDTH: usize = 44;
 ///
 /// `asked`: what the architecture has read, in its order, up to where it failed. `file`: names and shapes in the file's.
 pub(super) fn side_by_side(architecture: &str, asked: &[String], file: &[(String, Vec<usize>)]) -> String {
-    let held = |name: &String| file.iter().find(|(other, _)| other == name);
-    let first = asked.iter().position(|name| held(name).is_none()).unwrap_or(asked.len());
+    let shapes: HashMap<&str, &[usize]> =
+        file.iter().map(|(name, dims)| (name.as_str(), &dims[..])).collect();
+    let first = asked.iter().position(|name| !shapes.contains_key(&name[..])).unwrap_or(asked.len());
+    let read: HashSet<&String> = asked[..first].iter().collect();
     let mut rows = Vec::new();
     if first > BEFORE {
         rows.push(("...".to_owned(), "...".to_owned(), ' '));
     }
     for name in &asked[first.saturating_sub(BEFORE)..first] {
-        let shape = held(name).map_or(String::new(), |(name, dims)| entry(name, dims));
-        rows.push((name.clone(), shape, ' '));
+        rows.push((name.clone(), entry(name, shapes[&name[..]]), ' '));
     }
     let counters = |name: &str| name.ends_with("num_batches_tracked");
-    let mut rest = file.iter().filter(|(name, _)| !counters(name) && !asked[..first].contains(name));
+    let mut rest = file.iter().filter(|(name, _)| !counters(name) && !read.contains(name));
     let mut missing = asked[first..].iter();
     let mut shown = 0;
     loop {

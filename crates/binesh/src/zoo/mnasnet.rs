@@ -4,7 +4,7 @@ use binesh_core::Activation::{self, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Zeros};
+use crate::zoo::modules::{Made, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -37,7 +37,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(Source::Torchvision, name.to_owned())]
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let x = b.conv("layers.0", 2, Zeros::Half, x)?;
     let x = b.norm_act("layers.1", "layers.2", EPSILON, Activation::RELU, x)?;
     let x = b.depthwise_conv("layers.3", 1, Zeros::Half, x)?;
@@ -56,7 +56,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.linear("classifier.1", x)
 }
 
-fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Made {
     let at = |part: usize| format!("{path}.layers.{part}");
     let x = b.conv(&at(0), 1, Zeros::Half, input)?;
     let x = b.norm_act(&at(1), &at(2), EPSILON, Activation::RELU, x)?;

@@ -4,7 +4,7 @@ use binesh_core::Activation::{self, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Zeros};
+use crate::zoo::modules::{Made, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family =
@@ -22,7 +22,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     if fits { vec![(Source::Torchvision, "mobilenet_v2".to_owned())] } else { Vec::new() }
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let mut x = b.conv_norm_act("features.0", 2, EPSILON, Activation::RELU6, x)?;
     for index in 1..=17 {
         let stride = if STRIDED.contains(&index) { 2 } else { 1 };
@@ -35,7 +35,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
 }
 
 /// The input is added where neither extent nor width changes.
-fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Made {
     let mut x = input;
     let mut part = 0;
     if b.has(&format!("{path}.conv.1.0.weight")) {

@@ -4,7 +4,7 @@ use binesh_core::Activation::{self, HardSigmoid3, HardSwish, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::Built;
+use crate::zoo::modules::Made;
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -39,7 +39,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     }
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let plan = if architecture.name == "mobilenet_v3_small" { SMALL } else { LARGE };
     let mut x = b.conv_norm_act("features.0", 2, EPSILON, HardSwish, x)?;
     for index in 1..=plan.blocks {
@@ -56,7 +56,7 @@ fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
 }
 
 /// Expand (not where the width stays), depthwise, squeeze-and-excite (in some), project.
-fn block(b: &mut Builder, path: &str, stride: usize, function: Activation, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, function: Activation, input: Value) -> Made {
     let mut x = input;
     let mut part = 0;
     let at = |part: usize| format!("{path}.block.{part}");

@@ -11,7 +11,7 @@ use binesh_core::{Activation, BinaryOp, Padding, Tensor, Window};
 use crate::zoo::ZooError;
 use crate::zoo::builder::{Builder, Value};
 
-pub(super) type Built = Result<Value, ZooError>;
+pub(super) type Made = Result<Value, ZooError>;
 
 /// PyTorch's `momentum=0.1` of batch norm, as the share that stays. Some networks were trained with another; it matters
 /// only to training with batch statistics.
@@ -58,21 +58,21 @@ impl Builder {
     }
 
     /// torch `Conv2d`; a bias if the file has one. torch `[O, C, Kh, Kw]` becomes `[Kh, Kw, C, O]`.
-    pub(super) fn conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Built {
+    pub(super) fn conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Made {
         self.any_conv(path, stride, zeros, Groups::One, x)
     }
 
     /// torch `Conv2d` with as many groups as the kernel's width says.
-    pub(super) fn grouped_conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Built {
+    pub(super) fn grouped_conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Made {
         self.any_conv(path, stride, zeros, Groups::FromKernel, x)
     }
 
     /// torch `Conv2d` with a group for each channel. torch `[C, 1, Kh, Kw]` becomes `[Kh, Kw, C, 1]`.
-    pub(super) fn depthwise_conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Built {
+    pub(super) fn depthwise_conv(&mut self, path: &str, stride: usize, zeros: Zeros, x: Value) -> Made {
         self.any_conv(path, stride, zeros, Groups::Depthwise, x)
     }
 
-    fn any_conv(&mut self, path: &str, stride: usize, zeros: Zeros, groups: Groups, x: Value) -> Built {
+    fn any_conv(&mut self, path: &str, stride: usize, zeros: Zeros, groups: Groups, x: Value) -> Made {
         let depthwise = groups == Groups::Depthwise;
         let axes = if depthwise { [2, 3, 0, 1] } else { [2, 3, 1, 0] };
         let kernel = self.weight(&format!("{path}.weight"), &axes)?;
@@ -103,12 +103,12 @@ impl Builder {
     }
 
     /// torch `BatchNorm2d`.
-    pub(super) fn norm(&mut self, path: &str, epsilon: f32, x: Value) -> Built {
+    pub(super) fn norm(&mut self, path: &str, epsilon: f32, x: Value) -> Made {
         self.batch_norm(&layer_name(path), path, epsilon, MOMENTUM, x)
     }
 
     /// torch `LayerNorm` over the channels.
-    pub(super) fn layer_norm(&mut self, path: &str, epsilon: f32, x: Value) -> Built {
+    pub(super) fn layer_norm(&mut self, path: &str, epsilon: f32, x: Value) -> Made {
         let gamma = self.weight(&format!("{path}.weight"), &[0])?;
         let beta = self.weight(&format!("{path}.bias"), &[0])?;
         let op = LayerNorm { epsilon, scale: true, center: true };
@@ -117,7 +117,7 @@ impl Builder {
     }
 
     /// An element-wise function.
-    pub(super) fn act(&mut self, path: &str, function: Activation, x: Value) -> Built {
+    pub(super) fn act(&mut self, path: &str, function: Activation, x: Value) -> Made {
         self.activation(&layer_name(path), function, x)
     }
 
@@ -129,8 +129,8 @@ impl Builder {
         epsilon: f32,
         function: Activation,
         x: Value,
-    ) -> Built {
-        let x = self.grouped_conv(&format!("{path}.0"), stride, Zeros::Half, x)?;
+    ) -> Made {
+        let x = self.conv(&format!("{path}.0"), stride, Zeros::Half, x)?;
         self.norm_act(&format!("{path}.1"), &format!("{path}.2"), epsilon, function, x)
     }
 
@@ -142,7 +142,7 @@ impl Builder {
         epsilon: f32,
         function: Activation,
         x: Value,
-    ) -> Built {
+    ) -> Made {
         let x = self.depthwise_conv(&format!("{path}.0"), stride, Zeros::Half, x)?;
         self.norm_act(&format!("{path}.1"), &format!("{path}.2"), epsilon, function, x)
     }
@@ -155,13 +155,13 @@ impl Builder {
         epsilon: f32,
         function: Activation,
         x: Value,
-    ) -> Built {
+    ) -> Made {
         let x = self.norm(norm, epsilon, x)?;
         if function == Activation::Linear { Ok(x) } else { self.act(act, function, x) }
     }
 
     /// torch `Linear`. torch `[O, K]` becomes `[K, O]`.
-    pub(super) fn linear(&mut self, path: &str, x: Value) -> Built {
+    pub(super) fn linear(&mut self, path: &str, x: Value) -> Made {
         let kernel = self.weight(&format!("{path}.weight"), &[1, 0])?;
         let bias = self.weight(&format!("{path}.bias"), &[0])?;
         let weights = [("kernel", kernel, true), ("bias", bias, true)];
@@ -169,7 +169,7 @@ impl Builder {
     }
 
     /// torch `MaxPool2d`.
-    pub(super) fn max_pool(&mut self, path: &str, pool: Pool, x: Value) -> Built {
+    pub(super) fn max_pool(&mut self, path: &str, pool: Pool, x: Value) -> Made {
         let [h, w, _] = self.extents(x);
         let pads = [h, w].map(|n| [pool.pad, pool.pad + if pool.ceil { beyond(n, pool) } else { 0 }]);
         let window = Window::square(pool.size, pool.stride, Padding::Explicit(pads));
@@ -177,7 +177,7 @@ impl Builder {
     }
 
     /// torch `AvgPool2d`: padding counts as zeros.
-    pub(super) fn average_pool(&mut self, path: &str, pool: Pool, x: Value) -> Built {
+    pub(super) fn average_pool(&mut self, path: &str, pool: Pool, x: Value) -> Made {
         let padding = Padding::Explicit([[pool.pad; 2]; 2]);
         let window = Window::square(pool.size, pool.stride, padding);
         let op = AveragePool2d { window, count_include_pad: true };
@@ -185,18 +185,18 @@ impl Builder {
     }
 
     /// torch `AdaptiveAvgPool2d(1)` and `flatten`.
-    pub(super) fn global_pool(&mut self, path: &str, x: Value) -> Built {
+    pub(super) fn global_pool(&mut self, path: &str, x: Value) -> Made {
         self.global_average_pool(&layer_name(path), x)
     }
 
     /// torch `AdaptiveAvgPool2d(1)`, rows and columns kept.
-    pub(super) fn mean_map(&mut self, path: &str, x: Value) -> Built {
+    pub(super) fn mean_map(&mut self, path: &str, x: Value) -> Made {
         let op = GlobalAveragePool2d { keepdims: true };
         self.layer(&layer_name(path), "GlobalAveragePooling2D", op, &[x], &[])
     }
 
     /// torch `AdaptiveAvgPool2d(side)` of a map whose sides are multiples of `side`.
-    pub(super) fn adaptive_pool(&mut self, path: &str, side: usize, x: Value) -> Built {
+    pub(super) fn adaptive_pool(&mut self, path: &str, side: usize, x: Value) -> Made {
         let [h, w, _] = self.extents(x);
         if h == 0 || !h.is_multiple_of(side) || !w.is_multiple_of(side) {
             return Err(ZooError::InputSize { map: [h, w], side });
@@ -208,26 +208,26 @@ impl Builder {
     }
 
     /// torch `flatten(1)`, whose order is channels first.
-    pub(super) fn flatten(&mut self, path: &str, x: Value) -> Built {
+    pub(super) fn flatten(&mut self, path: &str, x: Value) -> Made {
         let name = layer_name(path);
         let x =
             self.layer(&format!("{name}_permute"), "Permute", Permute { axes: vec![0, 3, 1, 2] }, &[x], &[])?;
         self.layer(&name, "Flatten", Flatten, &[x], &[])
     }
 
-    pub(super) fn cat(&mut self, path: &str, parts: &[Value]) -> Built {
+    pub(super) fn cat(&mut self, path: &str, parts: &[Value]) -> Made {
         self.layer(&layer_name(path), "Concatenate", Concat { axis: -1 }, parts, &[])
     }
 
-    pub(super) fn sum(&mut self, path: &str, a: Value, b: Value) -> Built {
+    pub(super) fn sum(&mut self, path: &str, a: Value, b: Value) -> Made {
         self.add(&layer_name(path), a, b)
     }
 
-    pub(super) fn product(&mut self, path: &str, a: Value, b: Value) -> Built {
+    pub(super) fn product(&mut self, path: &str, a: Value, b: Value) -> Made {
         self.layer(&layer_name(path), "Multiply", Binary { op: BinaryOp::Multiply }, &[a, b], &[])
     }
 
-    pub(super) fn drop_out(&mut self, path: &str, rate: f32, x: Value) -> Built {
+    pub(super) fn drop_out(&mut self, path: &str, rate: f32, x: Value) -> Made {
         self.dropout(&layer_name(path), rate, x)
     }
 
@@ -239,7 +239,7 @@ impl Builder {
         parts: [&str; 2],
         functions: [Activation; 2],
         x: Value,
-    ) -> Built {
+    ) -> Made {
         let name = layer_name(path);
         let pool = GlobalAveragePool2d { keepdims: true };
         let mut s = self.layer(&format!("{name}/avgpool"), "GlobalAveragePooling2D", pool, &[x], &[])?;
@@ -253,7 +253,7 @@ impl Builder {
     }
 
     /// A trained factor for each channel: the tensor `path` of shape `[C]` or `[C, 1, 1]`.
-    pub(super) fn layer_scale(&mut self, path: &str, x: Value) -> Built {
+    pub(super) fn layer_scale(&mut self, path: &str, x: Value) -> Made {
         let axes = [0, 1, 2];
         let mut scale = self.weight(path, if self.rank(path) == Some(3) { &axes } else { &axes[..1] })?;
         let channels = scale.tensor.shape().len();
@@ -267,7 +267,7 @@ impl Builder {
     }
 
     /// Channels `start..end` of a map.
-    pub(super) fn channels(&mut self, path: &str, start: usize, end: usize, x: Value) -> Built {
+    pub(super) fn channels(&mut self, path: &str, start: usize, end: usize, x: Value) -> Made {
         let op = Slice { axis: -1, start: Some(start as i64), end: Some(end as i64), step: 1 };
         self.layer(&layer_name(path), "SlicingOpLambda", op, &[x], &[])
     }
@@ -276,7 +276,7 @@ impl Builder {
     ///
     /// # Shapes
     /// `[N, H, W, G * K] -> [N, H * W, G, K] -> [N, H * W, K, G] -> [N, H, W, K * G]`
-    pub(super) fn channel_shuffle(&mut self, path: &str, groups: usize, x: Value) -> Built {
+    pub(super) fn channel_shuffle(&mut self, path: &str, groups: usize, x: Value) -> Made {
         let [h, w, c] = self.extents(x);
         if groups == 0 || !c.is_multiple_of(groups) {
             return Err(self.differs(path, "does not divide into groups"));

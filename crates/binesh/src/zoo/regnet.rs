@@ -4,7 +4,7 @@ use binesh_core::Activation::{self, Linear, Sigmoid};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::Built;
+use crate::zoo::modules::{Made, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -59,7 +59,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     fits.map(|(name, ..)| (Source::Torchvision, format!("regnet_{name}"))).collect()
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let mut x = b.conv_norm_act("stem", 2, EPSILON, Activation::RELU, x)?;
     for stage in 1..=4 {
         for index in 0..b.count(|i| format!("{}.f.a.0.weight", block_path(stage, i))) {
@@ -70,14 +70,15 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.linear("fc", x)
 }
 
-fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Made {
     let at = |part: &str| format!("{path}.{part}");
     let mut identity = input;
     if b.has(&at("proj.0.weight")) {
         identity = b.conv_norm_act(&at("proj"), stride, EPSILON, Linear, input)?;
     }
     let x = b.conv_norm_act(&at("f.a"), 1, EPSILON, Activation::RELU, input)?;
-    let mut x = b.conv_norm_act(&at("f.b"), stride, EPSILON, Activation::RELU, x)?;
+    let x = b.grouped_conv(&at("f.b.0"), stride, Zeros::Half, x)?;
+    let mut x = b.norm_act(&at("f.b.1"), &at("f.b.2"), EPSILON, Activation::RELU, x)?;
     if b.has(&at("f.se.fc1.weight")) {
         x = b.squeeze_excite(&at("f.se"), ["fc1", "fc2"], [Activation::RELU, Sigmoid], x)?;
     }

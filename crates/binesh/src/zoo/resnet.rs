@@ -5,7 +5,7 @@ use binesh_core::Activation::{self, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -57,7 +57,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(Source::Torchvision, name)]
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let x = b.conv("conv1", 2, Zeros::Half, x)?;
     let x = b.norm_act("bn1", "relu", EPSILON, Activation::RELU, x)?;
     let mut x = b.max_pool("maxpool", Pool { size: 3, stride: 2, pad: 1, ceil: false }, x)?;
@@ -71,7 +71,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.linear("fc", x)
 }
 
-fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Built {
+fn block(b: &mut Builder, path: &str, stride: usize, input: Value) -> Made {
     let at = |part: &str| format!("{path}.{part}");
     let mut x = input;
     if b.has(&at("conv3.weight")) {

@@ -4,7 +4,7 @@ use binesh_core::Activation::{self, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -34,7 +34,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(Source::Torchvision, format!("shufflenet_v2_{size}"))]
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let x = b.conv_norm_act("conv1", 2, EPSILON, Activation::RELU, x)?;
     let mut x = b.max_pool("maxpool", Pool { size: 3, stride: 2, pad: 1, ceil: false }, x)?;
     for stage in 2..=4 {
@@ -48,7 +48,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
 }
 
 /// A block with two branches halves the extent; one with one computes the second half of the channels.
-fn block(b: &mut Builder, path: &str, x: Value) -> Built {
+fn block(b: &mut Builder, path: &str, x: Value) -> Made {
     let at = |part: &str| format!("{path}.{part}");
     let halves = b.has(&at("branch1.0.weight"));
     let parts = if halves {
@@ -63,7 +63,7 @@ fn block(b: &mut Builder, path: &str, x: Value) -> Built {
     b.channel_shuffle(path, 2, x)
 }
 
-fn branch1(b: &mut Builder, path: &str, x: Value) -> Built {
+fn branch1(b: &mut Builder, path: &str, x: Value) -> Made {
     let at = |part: usize| format!("{path}.{part}");
     let x = b.depthwise_conv(&at(0), 2, Zeros::Half, x)?;
     let x = b.norm_act(&at(1), "", EPSILON, Linear, x)?;
@@ -71,7 +71,7 @@ fn branch1(b: &mut Builder, path: &str, x: Value) -> Built {
     b.norm_act(&at(3), &at(4), EPSILON, Activation::RELU, x)
 }
 
-fn branch2(b: &mut Builder, path: &str, stride: usize, x: Value) -> Built {
+fn branch2(b: &mut Builder, path: &str, stride: usize, x: Value) -> Made {
     let at = |part: usize| format!("{path}.{part}");
     let x = b.conv(&at(0), 1, Zeros::Half, x)?;
     let x = b.norm_act(&at(1), &at(2), EPSILON, Activation::RELU, x)?;

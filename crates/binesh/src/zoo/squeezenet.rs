@@ -4,7 +4,7 @@ use binesh_core::Activation;
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -30,7 +30,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(Source::Torchvision, name.to_owned())]
 }
 
-fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, _: &Architecture, x: Value) -> Made {
     let x = b.conv("features.0", 2, Zeros::Without, x)?;
     let mut x = b.act("features.1", Activation::RELU, x)?;
     for index in 2..=LAST {
@@ -48,7 +48,7 @@ fn build(b: &mut Builder, _: &Architecture, x: Value) -> Built {
     b.global_pool("classifier.3", x)
 }
 
-fn fire(b: &mut Builder, path: &str, x: Value) -> Built {
+fn fire(b: &mut Builder, path: &str, x: Value) -> Made {
     let x = b.conv(&format!("{path}.squeeze"), 1, Zeros::Half, x)?;
     let x = b.act(&format!("{path}.squeeze_activation"), Activation::RELU, x)?;
     let mut parts = Vec::new();

@@ -6,7 +6,7 @@ use binesh_core::Activation::{self, HardSigmoid3, HardSwish, Linear, Sigmoid, Si
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Zeros};
+use crate::zoo::modules::{Made, Zeros};
 use crate::zoo::names::Names;
 
 const fn timm(name: &'static str, size: usize, resize: usize) -> Architecture {
@@ -17,15 +17,15 @@ const fn timm(name: &'static str, size: usize, resize: usize) -> Architecture {
 pub(super) static FAMILY: Family = Family {
     architectures: &[
         timm("efficientnet_b0", 224, 256),
-        timm("efficientnet_b1", 240, 267).signed(),
-        timm("efficientnet_b2", 256, 293),
+        timm("efficientnet_b1", 240, 266).signed(),
+        timm("efficientnet_b2", 256, 292),
         timm("efficientnet_b3", 288, 329),
-        timm("efficientnet_b4", 320, 366),
+        timm("efficientnet_b4", 320, 365),
         timm("efficientnet_b5", 448, 448),
         timm("tf_efficientnet_b0", 224, 256),
         timm("tf_efficientnet_b1", 240, 272),
         timm("tf_efficientnet_b2", 260, 292),
-        timm("tf_efficientnet_b3", 300, 332),
+        timm("tf_efficientnet_b3", 300, 331),
         timm("tf_efficientnet_b4", 380, 412),
         timm("tf_efficientnet_b5", 456, 488),
         timm("tf_efficientnet_b6", 528, 560),
@@ -34,7 +34,7 @@ pub(super) static FAMILY: Family = Family {
         timm("tf_efficientnet_lite0", 224, 256).signed(),
         timm("tf_efficientnet_lite1", 240, 272).signed(),
         timm("tf_efficientnet_lite2", 260, 292).signed(),
-        Architecture::timm("tf_efficientnet_lite3", 300, 332).signed(),
+        Architecture::timm("tf_efficientnet_lite3", 300, 331).signed(),
         Architecture::timm("tf_efficientnet_lite4", 380, 413).signed(),
         timm("efficientnetv2_s", 288, 288),
         timm("tf_efficientnetv2_s", 300, 300).signed(),
@@ -147,7 +147,7 @@ struct Style {
     epsilon: f32,
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let tensorflow = architecture.name.starts_with("tf_");
     let name = architecture.name.trim_start_matches("tf_");
     let kind = kinds().find(|kind| kind.name == name).unwrap_or(&KINDS[0]);
@@ -185,7 +185,7 @@ fn block(
     function: Activation,
     style: &Style,
     input: Value,
-) -> Built {
+) -> Made {
     let at = |part: &str| format!("{path}.{part}");
     let has = |b: &Builder, part: &str| b.has(&format!("{path}.{part}.weight"));
     let (zeros, epsilon) = (style.zeros, style.epsilon);

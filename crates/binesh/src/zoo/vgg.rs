@@ -5,7 +5,7 @@ use binesh_core::Activation::{self, Linear};
 
 use crate::zoo::architecture::{Architecture, Family, Source};
 use crate::zoo::builder::{Builder, Value};
-use crate::zoo::modules::{Built, Pool, Zeros};
+use crate::zoo::modules::{Made, Pool, Zeros};
 use crate::zoo::names::Names;
 
 pub(super) static FAMILY: Family = Family {
@@ -44,7 +44,7 @@ fn recognize(names: &Names<'_>) -> Vec<(Source, String)> {
     vec![(source, format!("vgg{}{norm}", convolutions + 3))]
 }
 
-fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
+fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Made {
     let x = features(b, x)?;
     if architecture.source == Source::Timm {
         let x = b.conv("pre_logits.fc1", 1, Zeros::Without, x)?;
@@ -66,7 +66,7 @@ fn build(b: &mut Builder, architecture: &Architecture, x: Value) -> Built {
 }
 
 /// Convolutions follow one another in the numbering; where one number is left out there is a pool.
-fn features(b: &mut Builder, mut x: Value) -> Built {
+fn features(b: &mut Builder, mut x: Value) -> Made {
     let mut at = 0;
     loop {
         x = b.conv(&format!("features.{at}"), 1, Zeros::Half, x)?;
