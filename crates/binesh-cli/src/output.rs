@@ -45,6 +45,11 @@ pub(crate) fn message(error: &anyhow::Error) -> String {
 /// `error: ...`, and how to get out of it where that is known.
 pub(crate) fn error(error: &anyhow::Error) {
     complain(&format!("error: {}", line(&message(error))));
+    let details = error.chain().find_map(|cause| cause.downcast_ref::<binesh::Error>()?.details());
+    if let Some(details) = details {
+        complain("");
+        details.lines().for_each(|text| complain(&line(text)));
+    }
     let hint = error.chain().find_map(hint);
     if let Some(hint) = hint {
         complain(&format!("\nhint: {}", line(&hint)));

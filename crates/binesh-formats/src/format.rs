@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::error::FormatError;
-use crate::keras;
 use crate::network::{LoadCx, LoadReport, Loaded};
+use crate::{keras, safetensors, torch};
 
 /// One format of model file: one module and one line in [`FORMATS`].
 pub struct Format {
@@ -12,7 +12,7 @@ pub struct Format {
     pub name: &'static str,
     /// Usual endings of file names, without the dot. For help texts: content decides.
     pub extensions: &'static [&'static str],
-    /// Whether a file with these bytes at its beginning is of this format.
+    /// Whether a file with these bytes is of this format.
     pub sniff: fn(&[u8]) -> bool,
     /// Reads a whole file.
     pub load: Load,
@@ -22,7 +22,16 @@ pub struct Format {
 pub type Load = fn(Cow<'_, [u8]>, &LoadCx) -> Result<(Loaded, LoadReport), FormatError>;
 
 /// Every format, in the order in which they are tried.
-pub const FORMATS: &[Format] = &[keras::H5_FORMAT, keras::ARCHIVE_FORMAT, keras::JSON_FORMAT];
+/// `.keras` files and PyTorch's are both zip archives, told apart by their entries; the length that a safetensors file
+/// begins with may look like the brace of JSON.
+pub const FORMATS: &[Format] = &[
+    keras::H5_FORMAT,
+    torch::ARCHIVE_FORMAT,
+    torch::LEGACY_FORMAT,
+    safetensors::FORMAT,
+    keras::ARCHIVE_FORMAT,
+    keras::JSON_FORMAT,
+];
 
 /// Loads a model file by its content; `name` is for messages only.
 ///
@@ -36,7 +45,12 @@ pub fn load<'a>(
     let Some(format) = FORMATS.iter().find(|format| (format.sniff)(&bytes)) else {
         let what =
             if bytes.is_empty() { "the file is empty" } else { "the file is not a model that can be loaded" };
-        let endings: Vec<&str> = FORMATS.iter().flat_map(|f| f.extensions).copied().collect();
+        let mut endings: Vec<&str> = Vec::new();
+        for ending in FORMATS.iter().flat_map(|format| format.extensions) {
+            if !endings.contains(ending) {
+                endings.push(ending);
+            }
+        }
         let hint =
             format!("formats: {}", endings.iter().map(|e| format!("`.{e}`")).collect::<Vec<_>>().join(", "));
         return Err(FormatError::malformed(what).with_hint(hint).in_file(name));

@@ -10,6 +10,7 @@ pub mod meta;
 mod network;
 pub mod npy;
 pub mod safetensors;
+mod torch;
 
 pub use error::{FormatError, Place};
 pub use format::{FORMATS, Format, Load, load};

@@ -24,6 +24,8 @@ pub struct Limits {
     pub archive_entries: usize,
     /// Unpacked size over packed size of an archive entry larger than [`Limits::RATIO_FLOOR`].
     pub archive_ratio: u64,
+    /// Values that one pickle makes, each time that it refers to one counted.
+    pub pickle_values: usize,
 }
 
 impl Limits {
@@ -48,6 +50,7 @@ impl Default for Limits {
             nesting: 32,
             archive_entries: 100_000,
             archive_ratio: 200,
+            pickle_values: 2_000_000,
         }
     }
 }

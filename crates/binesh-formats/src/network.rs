@@ -78,4 +78,6 @@ pub struct LoadCx {
     pub input_shape: Option<Vec<Option<usize>>>,
     /// The backend that trained a file of Keras 1, which does not say. `theano` turns its kernels around.
     pub keras1_backend: Option<String>,
+    /// What the weights of a file of weights alone belong to, by its name in `binesh::zoo`; `None` to recognize it.
+    pub architecture: Option<String>,
 }

@@ -5,12 +5,30 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use binesh_core::Tensor;
-use half::{bf16, f16};
 use safetensors::tensor::{serialize, serialize_to_file};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::error::FormatError;
+use crate::format::Format;
 use crate::limits::Limits;
+use crate::network::{LoadCx, LoadReport, Loaded};
+use crate::torch;
+
+/// Weights alone.
+pub(crate) const FORMAT: Format =
+    Format { name: "safetensors", extensions: &["safetensors"], sniff: is_safetensors, load };
+
+/// A file begins with the length of its header, which is JSON.
+fn is_safetensors(bytes: &[u8]) -> bool {
+    bytes.split_first_chunk::<8>().is_some_and(|(len, rest)| {
+        u64::from_le_bytes(*len) <= rest.len() as u64 && rest.first() == Some(&b'{')
+    })
+}
+
+fn load(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
+    let tensors = read_in_order(&bytes, &cx.limits)?;
+    Ok((Loaded::Weights(tensors), LoadReport::default()))
+}
 
 /// Named tensors without an architecture, as the file lays them out.
 pub type StateDict = BTreeMap<String, Tensor>;
@@ -67,12 +85,20 @@ pub fn read_with_metadata(bytes: &[u8], limits: &Limits) -> Result<(StateDict, M
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 
-/// Reads every tensor as f32; f16, bf16 and f64 are converted.
+/// Reads every tensor as f32: floating-point types of 16 to 64 bits, integers and booleans are converted.
 pub fn read(bytes: &[u8], limits: &Limits) -> Result<StateDict, FormatError> {
+    Ok(read_in_order(bytes, limits)?.into_iter().collect())
+}
+
+/// [`read`], in the order of the tensors' data.
+fn read_in_order(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Tensor)>, FormatError> {
     Limits::check("the file's size", bytes.len() as u64, limits.file_bytes)?;
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| FormatError::malformed(format!("not a safetensors file: {e}")))?;
-    file.iter()
+    let mut views: Vec<_> = file.iter().collect();
+    views.sort_by_key(|(_, view)| view.data().as_ptr());
+    views
+        .into_iter()
         .map(|(name, view)| {
             let elements = view.shape().iter().try_fold(1u64, |acc, &d| acc.checked_mul(d as u64));
             Limits::check(
@@ -80,24 +106,29 @@ pub fn read(bytes: &[u8], limits: &Limits) -> Result<StateDict, FormatError> {
                 elements.unwrap_or(u64::MAX),
                 limits.tensor_elements,
             )?;
-            let values = values(name, view.dtype(), view.data())?;
-            let tensor = Tensor::new(view.shape(), values)
+            let dtype = dtype(view.dtype()).ok_or_else(|| {
+                FormatError::unsupported(format!("tensor `{name}` has type {:?}", view.dtype()))
+            })?;
+            let tensor = Tensor::new(view.shape(), dtype.decode(view.data()))
                 .map_err(|e| FormatError::malformed(format!("tensor `{name}`: {e}")))?;
             Ok((name.to_owned(), tensor))
         })
         .collect()
 }
 
-fn values(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, FormatError> {
-    Ok(match dtype {
-        Dtype::F16 => {
-            let (pairs, _) = bytes.as_chunks::<2>();
-            pairs.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()
-        }
-        Dtype::BF16 => bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
-        Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32).collect(),
-        other => return Err(FormatError::unsupported(format!("tensor `{name}` has type {other:?}"))),
+fn dtype(dtype: Dtype) -> Option<torch::Dtype> {
+    Some(match dtype {
+        Dtype::F16 => torch::Dtype::F16,
+        Dtype::BF16 => torch::Dtype::Bf16,
+        Dtype::F32 => torch::Dtype::F32,
+        Dtype::F64 => torch::Dtype::F64,
+        Dtype::U8 => torch::Dtype::U8,
+        Dtype::I8 => torch::Dtype::I8,
+        Dtype::I16 => torch::Dtype::I16,
+        Dtype::I32 => torch::Dtype::I32,
+        Dtype::I64 => torch::Dtype::I64,
+        Dtype::BOOL => torch::Dtype::Bool,
+        _ => return None,
     })
 }
 
@@ -147,9 +178,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_floating_point_is_named() {
-        let e = read(&file(Dtype::I64, vec![1], &[0; 8]), &Limits::default()).unwrap_err();
-        assert_eq!(e.to_string(), "tensor `w` has type I64");
+    fn whole_numbers_are_converted_and_other_types_named() {
+        let dict = read(&file(Dtype::I64, vec![1], &(-3i64).to_le_bytes()), &Limits::default()).unwrap();
+        assert_eq!(dict["w"], Tensor::new([1], vec![-3.0]).unwrap());
+        let e = read(&file(Dtype::F8_E4M3, vec![1], &[0]), &Limits::default()).unwrap_err();
+        assert_eq!(e.to_string(), "tensor `w` has type F8_E4M3");
+    }
+
+    /// A header of 123 bytes makes the first byte that of `{`.
+    #[test]
+    fn recognized_though_it_begins_like_json() {
+        let mut header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_vec();
+        header.resize(123, b' ');
+        let bytes = [&123u64.to_le_bytes()[..], &header, &1.5f32.to_le_bytes()].concat();
+        assert_eq!(bytes[0], b'{');
+        let (loaded, report) = crate::load(bytes, "it", &LoadCx::default()).unwrap();
+        assert_eq!(report.format, "safetensors");
+        let Loaded::Weights(tensors) = loaded else { panic!("not weights") };
+        assert_eq!(tensors, [("w".to_owned(), Tensor::new([1], vec![1.5]).unwrap())]);
     }
 
     #[test]

@@ -29,9 +29,20 @@ pub enum Error {
         /// The file.
         path: String,
     },
-    /// Weights for a known architecture.
-    #[error(transparent)]
-    Zoo(#[from] ZooError),
+    /// An architecture named for a file that says it itself.
+    #[error("{path}: the file says its architecture itself")]
+    HasArchitecture {
+        /// The file.
+        path: String,
+    },
+    /// Weights alone that do not make a network.
+    #[error("{path}: {error}")]
+    Zoo {
+        /// The file.
+        path: String,
+        /// Why.
+        error: Box<ZooError>,
+    },
     /// A picture.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -100,10 +111,19 @@ impl Error {
         Error::NotAMap { name: graph.node(node).name.clone(), shape: format!("({})", extents.join(", ")) }
     }
 
+    /// Lines that show what the message says, where one line is not enough; names in them are as a file has them.
+    pub fn details(&self) -> Option<&str> {
+        match self {
+            Error::Zoo { error, .. } => error.details(),
+            _ => None,
+        }
+    }
+
     /// The way out, when it is known; printed after the message as `hint: ...`.
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Format(error) => error.hint().map(str::to_owned),
+            Error::Zoo { error, .. } => error.hint(),
             Error::NoLayer { similar, .. } | Error::NoClass { similar, .. } if !similar.is_empty() => {
                 let quoted: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
                 let (last, others) = quoted.split_last()?;
@@ -120,6 +140,7 @@ impl Error {
             Error::OnlyWeights { .. } => {
                 Some("give the architecture as the model (`model.to_json()` in Keras) and this file with `--weights`".to_owned())
             }
+            Error::HasArchitecture { .. } => Some("leave `--arch` out".to_owned()),
             _ => None,
         }
     }

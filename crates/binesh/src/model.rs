@@ -40,6 +40,8 @@ pub struct Preprocessing {
 pub enum PreprocessingSource {
     /// The file says so.
     File,
+    /// The weights are those of an architecture of this name and source.
+    Architecture(String),
     /// The network is, or contains, a known application of this name.
     Application(String),
     /// The network scales its input itself, so pictures go in as 0 to 255.
@@ -51,15 +53,21 @@ pub enum PreprocessingSource {
 }
 
 impl Model {
-    /// Loads a model file; `weights` is a file of weights alone for a model file that has none.
+    /// Loads a model file; `weights` is a file of weights alone for a model file that has none. A file of PyTorch's or
+    /// safetensors', which has weights alone, needs none: it is of an architecture of [`zoo`].
     pub fn open(
         path: &Path,
         weights: Option<&Path>,
         cx: &LoadCx,
         runtime: Runtime,
     ) -> Result<(Model, LoadReport), Error> {
-        let (network, report) = open::open(path, weights, cx)?;
-        Ok((Model::new(network, runtime), report))
+        let (network, report, architecture) = open::open(path, weights, cx)?;
+        let mut model = Model::new(network, runtime);
+        if let (Some(known), Some(architecture)) = (&mut model.preprocessing, architecture) {
+            let name = format!("{} `{}`", architecture.source, architecture.name);
+            known.source = PreprocessingSource::Architecture(name);
+        }
+        Ok((model, report))
     }
 
     /// Wraps a network. Preprocessing comes from the file, else from a known application's name, else it is assumed.

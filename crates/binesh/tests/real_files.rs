@@ -11,7 +11,7 @@ use binesh::formats::npy::{NpyArray, Npz};
 use binesh::formats::{Limits, LoadCx, safetensors};
 use binesh::image::{DecodeOptions, Picture, open};
 use binesh::view::{METHODS, Probe, Score, Target, heatmaps};
-use binesh::zoo::efficientnet_lite;
+use binesh::zoo;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -93,12 +93,52 @@ fn published_weights_agree_to_float_rounding() {
         return;
     };
     let weights = safetensors::read(&std::fs::read(file).unwrap(), &Limits::default()).unwrap();
-    let model = Model::new(efficientnet_lite::lite0(weights).unwrap(), Runtime::new(2));
+    let model = Model::new(
+        zoo::network(weights.into_iter().collect(), &zoo::Request::default()).unwrap().network,
+        Runtime::new(2),
+    );
     let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
     let digits: Vec<String> = ranked.iter().take(3).map(|(_, p)| format!("{p:.3}")).collect();
     assert_eq!(digits, ["0.386", "0.331", "0.162"]);
     check("logits", &logits(&model), &golden("unit/logits").data, 1e-4);
     check("grad-cam", &heatmap(&model), &golden("unit/grad_cam/features").data, 1e-3);
+}
+
+/// The packages' own `.pth` files, recognized by their names: the first three probabilities for the cat by PyTorch 2.15
+/// with `efficientnet-lite-pytorch` 0.1.0 and `real_lite0.py`'s preprocessing.
+#[test]
+fn efficientnet_lite_as_published() {
+    for (file, name, expected) in [
+        ("efficientnet-lite0.pth", "efficientnet-lite0", ["0.386", "0.331", "0.162"]),
+        ("efficientnet-lite1.pth", "efficientnet-lite1", ["0.521", "0.178", "0.132"]),
+        ("efficientnet-lite2.pth", "efficientnet-lite2", ["0.602", "0.139", "0.095"]),
+    ] {
+        let Some(path) = fetched(file) else { continue };
+        let (model, report) = Model::open(&path, None, &LoadCx::default(), Runtime::new(2)).unwrap();
+        assert_eq!((report.format, model.network().name.as_str()), ("torch legacy", name));
+        assert_eq!((report.missing, report.unused), (vec![], vec![]));
+        let ranked = model.predict(&[chelsea()]).unwrap()[0].ranked();
+        let classes: Vec<usize> = ranked.iter().take(3).map(|(class, _)| *class).collect();
+        let digits: Vec<String> = ranked.iter().take(3).map(|(_, p)| format!("{p:.3}")).collect();
+        assert_eq!((classes, digits), (vec![285, 282, 281], expected.map(str::to_owned).to_vec()), "{name}");
+        if name == "efficientnet-lite0" {
+            check("logits", &logits(&model), &golden("unit/logits").data, 1e-4);
+        }
+    }
+}
+
+/// Networks of their own: what the file holds is shown.
+#[test]
+fn weights_of_unknown_architectures() {
+    for (file, shown) in [
+        ("digits.pth", "conv_layers.0.weight [32, 1, 3, 3]"),
+        ("pnet.pt", "bn1.weight     | prelu1.weight [10]"),
+    ] {
+        let Some(path) = fetched(file) else { continue };
+        let Err(e) = Model::open(&path, None, &LoadCx::default(), Runtime::new(2)) else { panic!("{file}") };
+        assert!(e.to_string().contains("the weights are of no known architecture"), "{e}");
+        assert!(e.details().unwrap().contains(shown), "{}", e.details().unwrap());
+    }
 }
 
 /// A batch is what its pictures are alone, to the bit.

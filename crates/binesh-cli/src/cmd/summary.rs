@@ -167,6 +167,7 @@ fn summary(model: &Model, report: Option<&LoadReport>) -> Result<Summary> {
     if let Some(known) = model.preprocessing() {
         let source = match &known.source {
             PreprocessingSource::File => "says the file".to_owned(),
+            PreprocessingSource::Architecture(name) => format!("as {name}"),
             PreprocessingSource::Application(name) => format!("as `{name}` of keras.applications"),
             PreprocessingSource::InNetwork => "the network scales by itself".to_owned(),
             PreprocessingSource::Assumed => "assumed: the file does not say".to_owned(),

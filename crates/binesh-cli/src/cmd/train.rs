@@ -327,7 +327,8 @@ fn base(config: &Config, common: &Common) -> Result<Model> {
         None => Model::embedded(runtime),
         Some(path) => {
             let path = &model_file(path)?;
-            let open = || Model::open(path, config.base.weights.as_deref(), &LoadCx::default(), runtime);
+            let cx = LoadCx { architecture: config.base.arch.clone(), ..LoadCx::default() };
+            let open = || Model::open(path, config.base.weights.as_deref(), &cx, runtime);
             output::waiting(&format!("loading {}", path.display()), open)?.0
         }
     };

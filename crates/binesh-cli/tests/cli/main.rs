@@ -18,3 +18,4 @@ mod sandbox;
 mod summary;
 mod train;
 mod transcript;
+mod weights;

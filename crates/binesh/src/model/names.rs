@@ -13,7 +13,9 @@ impl Model {
             .layers()
             .find(name)
             .and_then(|id| self.layers().get(id).calls.first()?.outputs.first().copied());
-        layer.or_else(|| self.graph().find(name)).ok_or_else(|| {
+        // `layer4.1.conv2`, as PyTorch writes a module's path.
+        let dotted = || self.graph().find(&name.replace('.', "/"));
+        layer.or_else(|| self.graph().find(name)).or_else(dotted).ok_or_else(|| {
             let layers = self.layers().iter().map(|(_, layer)| layer.path.as_str());
             // A weight, or a node inside a layer.
             let inside = self.graph().nodes().iter().map(|node| node.name.as_str());

@@ -4,21 +4,54 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use binesh_core::Tensor;
 use binesh_formats::{FormatError, LoadCx, LoadReport, Loaded, Network, load, load_keras};
 
 use crate::error::Error;
+use crate::zoo::{self, Architecture, Request, ZooError};
 
-pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<(Network, LoadReport), Error> {
+/// A network, what happened to the file's tensors, and the architecture that weights alone were taken for.
+pub(super) type Opened = (Network, LoadReport, Option<&'static Architecture>);
+
+pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<Opened, Error> {
     let name = path.display().to_string();
     let bytes = read(path, cx)?;
     if let Some(weights) = weights {
+        if cx.architecture.is_some() {
+            return Err(Error::HasArchitecture { path: name });
+        }
         let values = read(weights, cx)?;
-        return Ok(load_keras(&bytes, values, [&name, &weights.display().to_string()], cx)?);
+        let (network, report) = load_keras(&bytes, values, [&name, &weights.display().to_string()], cx)?;
+        return Ok((network, report, None));
     }
     match load(bytes, &name, cx)? {
-        (Loaded::Model(network), report) => Ok((*network, report)),
+        (Loaded::Model(network), report) if cx.architecture.is_none() => Ok((*network, report, None)),
+        (Loaded::Model(_), _) => Err(Error::HasArchitecture { path: name }),
+        (Loaded::Weights(tensors), report) if !report.format.starts_with("keras") => {
+            from_weights(path, tensors, report, cx)
+                .map_err(|error| Error::Zoo { path: name, error: Box::new(error) })
+        }
         _ => Err(Error::OnlyWeights { path: name }),
     }
+}
+
+/// PyTorch's files hold weights alone: the zoo knows the rest.
+fn from_weights(
+    path: &Path,
+    tensors: Vec<(String, Tensor)>,
+    of_file: LoadReport,
+    cx: &LoadCx,
+) -> Result<Opened, ZooError> {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let size = match cx.input_shape.as_deref() {
+        Some(&[_, Some(h), Some(w), _]) => Some([h, w]),
+        _ => None,
+    };
+    let request = Request { architecture: cx.architecture.as_deref(), file: file.as_deref(), size };
+    let built = zoo::network(tensors, &request)?;
+    let mut report = LoadReport { format: of_file.format, version: of_file.version, ..built.report };
+    report.unused.extend(of_file.unused);
+    Ok((built.network, report, Some(built.architecture)))
 }
 
 /// Reads a file after a look at its size; a device says 0 and may have no end, so the limit holds while reading too.

@@ -67,6 +67,9 @@ pub struct BaseConfig {
     /// Weights for a model file that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
+    /// The architecture of a file of PyTorch or safetensors weights, where it is not to be recognized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arch: Option<String>,
     /// How photos become the base's input, where it is not as the file says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocess: Option<Preprocess>,

@@ -1,5 +1,7 @@
 //! Layers from PyTorch state dicts: names looked up, layouts turned to channels last, rows of the layer table written.
 
+use std::collections::BTreeMap;
+
 use binesh_core::ops::{
     Activate, BatchNorm, Binary, Conv2d, Dense, DepthwiseConv2d, Dropout, GlobalAveragePool2d, Input, Param,
     Softmax,
@@ -8,8 +10,11 @@ use binesh_core::{
     Activation, BinaryOp, Call, Graph, Inbound, Layer, LayerId, Layers, NodeId, Op, Params, Tensor, Window,
 };
 use binesh_formats::safetensors::StateDict;
+use binesh_formats::{LoadReport, UsedTensor};
 
 use crate::zoo::ZooError;
+use crate::zoo::modules::layer_name;
+use crate::zoo::names::count;
 
 /// A layer's value, and the layer that the next one is connected to.
 #[derive(Clone, Copy, Debug)]
@@ -18,12 +23,30 @@ pub(super) struct Value {
     layer: LayerId,
 }
 
+/// A tensor of the file, its axes in our order.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    pub(super) tensor: Tensor,
+    /// Its name in the file.
+    from: String,
+    /// The file's axes in our order, where that is another.
+    turned: Option<Vec<usize>>,
+}
+
 /// Name, value, trainable.
-type Weight<'a> = (&'a str, Tensor, bool);
+type Weight<'a> = (&'a str, Taken, bool);
 
 /// Takes tensors out of a state dict as layers ask for them.
 pub(super) struct Builder {
     weights: StateDict,
+    /// Shapes of all tensors of the file, those already taken too.
+    shapes: BTreeMap<String, Vec<usize>>,
+    /// What was asked for, in order.
+    asked: Vec<String>,
+    used: Vec<UsedTensor>,
+    transposed: Vec<String>,
+    /// Beginnings of the names of tensors that the network knows and does not need.
+    left: Vec<&'static str>,
     graph: Graph,
     params: Params,
     layers: Layers,
@@ -34,19 +57,80 @@ pub(super) struct Parts {
     pub(super) graph: Graph,
     pub(super) params: Params,
     pub(super) layers: Layers,
+    pub(super) report: LoadReport,
 }
 
 impl Builder {
     pub(super) fn new(weights: StateDict) -> Builder {
-        Builder { weights, graph: Graph::default(), params: Params::default(), layers: Layers::default() }
+        let shape = |(name, tensor): (&String, &Tensor)| (name.clone(), tensor.shape().dims().to_vec());
+        let shapes = weights.iter().map(shape).collect();
+        Builder {
+            weights,
+            shapes,
+            asked: Vec::new(),
+            used: Vec::new(),
+            transposed: Vec::new(),
+            left: Vec::new(),
+            graph: Graph::default(),
+            params: Params::default(),
+            layers: Layers::default(),
+        }
     }
 
+    /// What was built; an error where the file has tensors that nothing asked for. Counters of batches are no weights.
     pub(super) fn finish(self) -> Result<Parts, ZooError> {
-        let unused = self.weights.keys().filter(|name| !name.ends_with("num_batches_tracked"));
-        if let Some(first) = unused.clone().next() {
-            return Err(ZooError::Unused { count: unused.count(), first: first.clone() });
+        let rest = self.weights.keys().filter(|name| !name.ends_with("num_batches_tracked"));
+        let (left, unused): (Vec<&String>, Vec<&String>) =
+            rest.partition(|name| self.left.iter().any(|beginning| name.starts_with(beginning)));
+        if let Some(first) = unused.first() {
+            return Err(ZooError::Unused { count: unused.len(), first: (*first).clone() });
         }
-        Ok(Parts { graph: self.graph, params: self.params, layers: self.layers })
+        let unused = left.into_iter().cloned().collect();
+        let report =
+            LoadReport { used: self.used, unused, transposed: self.transposed, ..LoadReport::default() };
+        Ok(Parts { graph: self.graph, params: self.params, layers: self.layers, report })
+    }
+
+    /// States that tensors whose names begin so are known and not needed.
+    pub(super) fn leave(&mut self, beginning: &'static str) {
+        self.left.push(beginning);
+    }
+
+    /// The names of tensors that were asked for, in order, the missing one last.
+    pub(super) fn asked(&self) -> &[String] {
+        &self.asked
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
+    }
+
+    /// How many names of a row there are before the first that is missing.
+    pub(super) fn count(&self, name: impl Fn(usize) -> String) -> usize {
+        count(|name| self.has(name), name)
+    }
+
+    /// A tensor's shape in the file.
+    pub(super) fn dims_of(&self, name: &str) -> Option<Vec<usize>> {
+        self.shapes.get(name).cloned()
+    }
+
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        self.shapes.get(name).map(Vec::len)
+    }
+
+    pub(super) fn has_layer(&self, path: &str) -> bool {
+        self.graph.find(&layer_name(path)).is_some()
+    }
+
+    /// A value's extents, `None` for the batch.
+    pub(super) fn dims(&self, x: Value) -> Vec<Option<usize>> {
+        self.graph.dims(x.node)
+    }
+
+    /// A module of the file that is not what the architecture has there.
+    pub(super) fn differs(&self, path: &str, how: &'static str) -> ZooError {
+        ZooError::Differs { path: path.to_owned(), how }
     }
 
     pub(super) fn output(&mut self, value: Value) {
@@ -86,6 +170,7 @@ impl Builder {
         name: &str,
         torch: &str,
         epsilon: f32,
+        momentum: f32,
         x: Value,
     ) -> Result<Value, ZooError> {
         let names = [
@@ -102,7 +187,7 @@ impl Builder {
         self.layer(
             name,
             "BatchNormalization",
-            BatchNorm { epsilon, momentum: BatchNorm::MOMENTUM, scale: true, center: true },
+            BatchNorm { epsilon, momentum, scale: true, center: true },
             &[x],
             &weights,
         )
@@ -114,7 +199,8 @@ impl Builder {
         function: Activation,
         x: Value,
     ) -> Result<Value, ZooError> {
-        self.layer(name, "ReLU", Activate { function }, &[x], &[])
+        let class = if matches!(function, Activation::Relu { .. }) { "ReLU" } else { "Activation" };
+        self.layer(name, class, Activate { function }, &[x], &[])
     }
 
     pub(super) fn add(&mut self, name: &str, a: Value, b: Value) -> Result<Value, ZooError> {
@@ -142,27 +228,38 @@ impl Builder {
     }
 
     /// Takes a tensor out of the dict, its axes reordered.
-    fn weight(&mut self, name: &str, axes: &[usize]) -> Result<Tensor, ZooError> {
+    pub(super) fn weight(&mut self, name: &str, axes: &[usize]) -> Result<Taken, ZooError> {
+        self.asked.push(name.to_owned());
         let tensor = self.weights.remove(name).ok_or_else(|| ZooError::Missing { name: name.to_owned() })?;
         let rank = tensor.shape().rank();
         if rank != axes.len() {
             return Err(ZooError::Rank { name: name.to_owned(), expected: axes.len(), got: rank });
         }
-        Ok(tensor.permuted(axes))
+        if tensor.shape().is_empty() {
+            return Err(ZooError::Empty { name: name.to_owned() });
+        }
+        let turned = !axes.iter().copied().eq(0..rank);
+        let tensor = if turned { tensor.permuted(axes) } else { tensor };
+        Ok(Taken { tensor, from: name.to_owned(), turned: turned.then(|| axes.to_vec()) })
     }
 
     fn add_params(&mut self, name: &str, weights: &[Weight<'_>]) -> Result<Vec<NodeId>, ZooError> {
         let mut params = Vec::new();
-        for (weight, tensor, trainable) in weights {
-            let param = Param { shape: tensor.shape().clone(), trainable: *trainable };
-            let id = self.graph.add(format!("{name}/{weight}"), param, &[])?;
-            self.params.set(id, tensor.clone());
+        for (weight, taken, trainable) in weights {
+            let param = Param { shape: taken.tensor.shape().clone(), trainable: *trainable };
+            let weight = format!("{name}/{weight}");
+            let id = self.graph.add(weight.as_str(), param, &[])?;
+            self.params.set(id, taken.tensor.clone());
+            if let Some(axes) = &taken.turned {
+                self.transposed.push(format!("{weight}: axes {axes:?} of `{}`", taken.from));
+            }
+            self.used.push(UsedTensor { tensor: taken.from.clone(), weight });
             params.push(id);
         }
         Ok(params)
     }
 
-    fn layer(
+    pub(super) fn layer(
         &mut self,
         name: &str,
         class: &str,

@@ -27,13 +27,19 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Pretrained network: Keras .h5 or .keras, or the folder of an earlier run [default: the built-in EfficientNet-Lite0]
+    /// Pretrained network: Keras .h5 or .keras; weights of a known architecture: PyTorch .pth, .pt or .safetensors; or the
+    /// folder of an earlier run [default: the built-in EfficientNet-Lite0]
     #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     model: Option<PathBuf>,
 
     /// Weights-only file (.h5) for a model file that holds the architecture alone
     #[arg(long, help_heading = "Model", value_name = "FILE", requires = "model")]
     weights: Option<PathBuf>,
+
+    /// Architecture of a file of PyTorch or safetensors weights, as torchvision or timm calls it [default: recognized from
+    /// the names of the weights]
+    #[arg(long, help_heading = "Model", value_name = "NAME", requires = "model", conflicts_with = "weights")]
+    arch: Option<String>,
 
     /// How the last map becomes a vector: average, max, flatten
     #[arg(long, help_heading = "Model", value_name = "HOW", value_parser = pooling)]
@@ -222,6 +228,7 @@ impl Settings {
         if self.model.is_some() {
             config.base.model.clone_from(&self.model);
             config.base.weights.clone_from(&self.weights);
+            config.base.arch.clone_from(&self.arch);
         }
         set(&mut config.head.pooling, self.pooling);
         set(&mut config.head.hidden, self.hidden);
