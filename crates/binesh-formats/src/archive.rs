@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::ops::Range;
 
+use zip::read::{ArchiveOffset, Config};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
@@ -30,8 +31,10 @@ impl<'a> Archive<'a> {
     /// Reads the directory of the archive, nothing else.
     pub(crate) fn open(bytes: &'a [u8], limits: &Limits) -> Result<Self, FormatError> {
         Limits::check("the archive's size in bytes", bytes.len() as u64, limits.file_bytes)?;
-        let zip =
-            ZipArchive::new(Cursor::new(bytes)).map_err(|e| broken("not a readable zip archive", &e))?;
+        // Where it begins is not to be guessed: the crate's search for it misses in some of PyTorch's valid archives.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let zip = ZipArchive::with_config(config, Cursor::new(bytes))
+            .map_err(|e| broken("not a readable zip archive", &e))?;
         Limits::check("the number of archive entries", zip.len() as u64, limits.archive_entries as u64)?;
         Ok(Self { zip, bytes, limits: limits.clone() })
     }
