@@ -84,7 +84,7 @@ pub(crate) fn count(text: &str) -> Result<usize, &'static str> {
 /// Which network.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json; or the folder of a run of `binesh train`
+    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json; ONNX; or the folder of a run of `binesh train`
     /// [default: the built-in EfficientNet-Lite0]
     #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
@@ -100,9 +100,13 @@ pub(crate) struct WeightsArgs {
     #[arg(long, help_heading = "Model", value_name = "FILE", requires = "model")]
     pub(crate) weights: Option<PathBuf>,
 
-    /// Input shape for a Sequential model saved without one: height,width,channels
+    /// Input shape for a model saved without one (Sequential, or ONNX of any size): height,width,channels
     #[arg(long, help_heading = "Model", value_name = "H,W,C", requires = "model", value_parser = extents)]
     pub(crate) input_shape: Option<[usize; 3]>,
+
+    /// Open the part of an ONNX network that lies before operators that are not supported
+    #[arg(long, help_heading = "Model", requires = "model")]
+    pub(crate) partial: bool,
 }
 
 fn extents(text: &str) -> Result<[usize; 3], &'static str> {
@@ -197,9 +201,12 @@ impl WeightsArgs {
         };
         let path = &model_file(path)?;
         let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
-        let cx = LoadCx { input_shape, ..LoadCx::default() };
+        let cx = LoadCx { input_shape, partial: self.partial, ..LoadCx::default() };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
         let (model, report) = output::waiting(&format!("loading {}", path.display()), open)?;
+        for line in &report.left_out {
+            output::warn(&format!("left out: {line}"));
+        }
         if let Some(first) = report.unused.first() {
             output::warn(&format!(
                 "{} tensors of the file are not used, the first is `{first}`",

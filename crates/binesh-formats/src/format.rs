@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::error::FormatError;
 use crate::keras;
 use crate::network::{LoadCx, LoadReport, Loaded};
+use crate::onnx;
 
 /// One format of model file: one module and one line in [`FORMATS`].
 pub struct Format {
@@ -22,7 +23,7 @@ pub struct Format {
 pub type Load = fn(Cow<'_, [u8]>, &LoadCx) -> Result<(Loaded, LoadReport), FormatError>;
 
 /// Every format, in the order in which they are tried.
-pub const FORMATS: &[Format] = &[keras::H5_FORMAT, keras::ARCHIVE_FORMAT, keras::JSON_FORMAT];
+pub const FORMATS: &[Format] = &[keras::H5_FORMAT, keras::ARCHIVE_FORMAT, keras::JSON_FORMAT, onnx::FORMAT];
 
 /// Loads a model file by its content; `name` is for messages only.
 ///

@@ -33,9 +33,9 @@ fn goldens() -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for folder in fs::read_dir(testdata("golden")).unwrap() {
         let folder = folder.unwrap().path();
-        let models = files(&folder)
-            .into_iter()
-            .filter(|(name, _)| name == "model.json" || name.ends_with(".h5") || name.ends_with(".keras"));
+        let models = files(&folder).into_iter().filter(|(name, _)| {
+            name == "model.json" || [".h5", ".keras", ".onnx"].iter().any(|end| name.ends_with(end))
+        });
         let prefix = folder.file_name().unwrap().to_str().unwrap().to_owned();
         found.extend(models.map(|(name, bytes)| (format!("{prefix}/{name}"), bytes)));
     }

@@ -6,11 +6,11 @@ use proptest::test_runner::RngSeed;
 use crate::check::executor;
 use crate::graph::Graph;
 use crate::ops::{
-    Activate, AveragePool2d, BatchMatmul, BatchNorm, Binary, Concat, Constant, Conv2d, Conv2dTranspose, Crop2d, Dense,
-    DepthwiseConv2d, Dropout, Erf, Flatten, GlobalAveragePool2d, GlobalMaxPool2d, Identity, LayerNorm, MaxPool2d,
-    Normalization, Op, Permute, Prelu, ReduceMax, ReduceMean, ReduceSum, Regroup, Rescaling, Reshape, Slice, Softmax, Take,
-    UpSampling2d,
-    ZeroPad2d, regroup::Extent, up_sampling2d::Interpolation,
+    Activate, AveragePool2d, BatchMatmul, BatchNorm, Binary, Concat, Constant, Conv2d, Conv2dTranspose,
+    Crop2d, Dense, DepthwiseConv2d, Dropout, Erf, Flatten, GlobalAveragePool2d, GlobalMaxPool2d, Identity,
+    LayerNorm, MaxPool2d, Normalization, Op, Permute, Prelu, ReduceMax, ReduceMean, ReduceSum, Regroup,
+    Rescaling, Reshape, Slice, Softmax, Take, UpSampling2d, ZeroPad2d, regroup::Extent,
+    up_sampling2d::Interpolation,
 };
 use crate::params::Params;
 use crate::shape::{Padding, Shape, Window};

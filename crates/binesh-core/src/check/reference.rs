@@ -474,7 +474,9 @@ fn regroup(op: &ops::Regroup, x: &Array) -> Array {
         Extent::Rest => 1,
     };
     let rest = x.data.len() / op.target.iter().map(known).product::<usize>();
-    x.reshaped(op.target.iter().map(|extent| if *extent == Extent::Rest { rest } else { known(extent) }).collect())
+    x.reshaped(
+        op.target.iter().map(|extent| if *extent == Extent::Rest { rest } else { known(extent) }).collect(),
+    )
 }
 
 fn take(op: &ops::Take, x: &Array) -> Array {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use binesh_formats::{FormatError, LoadCx, LoadReport, Loaded, Network, load, load_keras};
 
+use super::external;
 use crate::error::Error;
 
 pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<(Network, LoadReport), Error> {
@@ -15,7 +16,8 @@ pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<(
         let values = read(weights, cx)?;
         return Ok(load_keras(&bytes, values, [&name, &weights.display().to_string()], cx)?);
     }
-    match load(bytes, &name, cx)? {
+    let external = cx.external.clone().or_else(|| Some(external::beside(path)));
+    match load(bytes, &name, &LoadCx { external, ..cx.clone() })? {
         (Loaded::Model(network), report) => Ok((*network, report)),
         _ => Err(Error::OnlyWeights { path: name }),
     }
