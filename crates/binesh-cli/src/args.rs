@@ -84,8 +84,8 @@ pub(crate) fn count(text: &str) -> Result<usize, &'static str> {
 /// Which network.
 #[derive(Args, Debug)]
 pub(crate) struct ModelArgs {
-    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json; weights of a known architecture: PyTorch .pth,
-    /// .pt or .safetensors; or the folder of a run of `binesh train`
+    /// Model file: Keras .h5 (1.x, 2.x, 3.x), .keras, or architecture .json; ONNX; weights of a known architecture: PyTorch
+    /// .pth, .pt or .safetensors; or the folder of a run of `binesh train`
     /// [default: the built-in EfficientNet-Lite0]
     #[arg(short, long, help_heading = "Model", value_name = "MODEL")]
     pub(crate) model: Option<PathBuf>,
@@ -106,9 +106,13 @@ pub(crate) struct WeightsArgs {
     #[arg(long, help_heading = "Model", value_name = "NAME", requires = "model", conflicts_with = "weights")]
     pub(crate) arch: Option<String>,
 
-    /// Input shape for a Sequential model saved without one, or for weights alone: height,width,channels
+    /// Input shape for a model saved without one (Sequential, ONNX of any size), or for weights alone: height,width,channels
     #[arg(long, help_heading = "Model", value_name = "H,W,C", requires = "model", value_parser = extents)]
     pub(crate) input_shape: Option<[usize; 3]>,
+
+    /// Open the part of an ONNX network that lies before operators that are not supported
+    #[arg(long, help_heading = "Model", requires = "model")]
+    pub(crate) partial: bool,
 }
 
 fn extents(text: &str) -> Result<[usize; 3], &'static str> {
@@ -203,7 +207,12 @@ impl WeightsArgs {
         };
         let path = &model_file(path)?;
         let input_shape = self.input_shape.map(|[h, w, c]| vec![None, Some(h), Some(w), Some(c)]);
-        let cx = LoadCx { input_shape, architecture: self.arch.clone(), ..LoadCx::default() };
+        let cx = LoadCx {
+            input_shape,
+            architecture: self.arch.clone(),
+            partial: self.partial,
+            ..LoadCx::default()
+        };
         let open = || Model::open(path, self.weights.as_deref(), &cx, runtime);
         let (model, report) = output::waiting(&format!("loading {}", path.display()), open)?;
         // Some variants have the tensors of the plain network, so what was recognized is said.
@@ -211,6 +220,9 @@ impl WeightsArgs {
             (&self.arch, model.preprocessing().map(|known| &known.source))
         {
             output::note(&format!("the weights are taken for those of {name} (see `--arch`)"));
+        }
+        for line in &report.left_out {
+            output::warn(&format!("left out: {line}"));
         }
         if let Some(first) = report.unused.first() {
             output::warn(&format!(

@@ -120,6 +120,24 @@ impl Graph {
         self.by_name.get(name).copied()
     }
 
+    /// Gives a node another name, for readers that learn only afterwards which node is a layer's last.
+    pub fn rename(&mut self, id: NodeId, name: impl Into<String>) -> Result<(), GraphError> {
+        let name = name.into();
+        if self.by_name.contains_key(&name) {
+            return Err(GraphError::DuplicateName { name });
+        }
+        self.by_name.insert(name.clone(), id);
+        let old = std::mem::replace(&mut self.nodes[id.index()].name, name);
+        self.by_name.remove(&old);
+        Ok(())
+    }
+
+    /// The shapes of a node's value under two sizes of everything free, the same two for all nodes: what a reader
+    /// computes of shapes under both and finds equal holds for any size.
+    pub fn probes(&self, id: NodeId) -> [&Shape; 2] {
+        self.node(id).probes.each_ref()
+    }
+
     /// The network's inputs, in the order of the file.
     pub fn inputs(&self) -> &[NodeId] {
         &self.inputs
@@ -325,6 +343,16 @@ mod tests {
         assert_eq!(shapes, [Shape::from([5, 4, 6, 3]), Shape::from([5, 72])]);
         let e = graph.shapes(&[(x, [5, 4, 6, 4].into())]).unwrap_err();
         assert_eq!(e.to_string(), "layer `photo` (input): takes [None, 4, 6, 3] but was given [5, 4, 6, 4]");
+    }
+
+    #[test]
+    fn renamed() {
+        let (mut graph, x) = photo(&[None, Some(4)]);
+        let y = graph.add("y", Flatten, &[x]).unwrap();
+        graph.rename(y, "z").unwrap();
+        assert_eq!((graph.find("z"), graph.find("y")), (Some(y), None));
+        assert_eq!(graph.rename(x, "z").unwrap_err().to_string(), "the name `z` is used twice");
+        assert_eq!(graph.probes(y).map(|shape| shape.dims().to_vec()), [[2, 4], [3, 4]]);
     }
 
     #[test]

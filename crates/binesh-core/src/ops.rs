@@ -31,6 +31,7 @@ use crate::operator::Operator;
 operators! {
     activate::Activate,
     average_pool2d::AveragePool2d,
+    batch_matmul::BatchMatmul,
     batch_norm::BatchNorm,
     binary::Binary,
     concat::Concat,
@@ -41,6 +42,7 @@ operators! {
     dense::Dense,
     depthwise_conv2d::DepthwiseConv2d,
     dropout::Dropout,
+    erf::Erf,
     flatten::Flatten,
     global_average_pool2d::GlobalAveragePool2d,
     global_max_pool2d::GlobalMaxPool2d,
@@ -52,17 +54,22 @@ operators! {
     param::Param,
     permute::Permute,
     prelu::Prelu,
+    reduce_max::ReduceMax,
     reduce_mean::ReduceMean,
+    reduce_sum::ReduceSum,
+    regroup::Regroup,
     rescaling::Rescaling,
     reshape::Reshape,
     slice::Slice,
     softmax::Softmax,
+    take::Take,
     up_sampling2d::UpSampling2d,
     zero_pad2d::ZeroPad2d,
 }
 
 use binesh_kernels::pool;
 
+use crate::Few;
 use crate::shape::{Padding, Shape, ShapeError, Window};
 use crate::tensor::{View, ViewMut};
 
@@ -106,6 +113,24 @@ fn global_pool_shape(x: &Shape, keepdims: bool) -> Result<Shape, ShapeError> {
 fn maps(x: &Shape) -> [usize; 3] {
     let dims = x.dims();
     [dims[0], dims[1] * dims[2], dims[3]]
+}
+
+/// Per axis of x, whether it is one of `axes`, which are counted from the end when negative.
+fn reduced(x: &Shape, axes: &[i64]) -> Result<Few<bool>, ShapeError> {
+    let mut reduced = Few::from_elem(false, x.rank());
+    for &axis in axes {
+        reduced[x.axis(axis)?] = true;
+    }
+    Ok(reduced)
+}
+
+/// x without `axes`, or with extent 1 there with `keepdims`.
+fn reduced_shape(x: &Shape, axes: &[i64], keepdims: bool) -> Result<Shape, ShapeError> {
+    let kept = |(&extent, reduced)| match (reduced, keepdims) {
+        (false, _) => Some(extent),
+        (true, keep) => keep.then_some(1),
+    };
+    Ok(x.dims().iter().zip(reduced(x, axes)?).filter_map(kept).collect::<Vec<usize>>().into())
 }
 
 /// An operator that hands its input's values on.

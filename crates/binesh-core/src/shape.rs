@@ -156,6 +156,10 @@ impl Window {
         if size == 0 || dilation == 0 || self.stride[axis] == 0 {
             return Err(ShapeError::new("window size, stride and dilation must be at least 1"));
         }
+        // Kernels multiply it with a number of outputs.
+        if self.stride[axis] >= MAX_ELEMENTS {
+            return Err(ShapeError::new("stride is too large"));
+        }
         (size - 1)
             .checked_mul(dilation)
             .and_then(|v| v.checked_add(1))
@@ -230,6 +234,7 @@ mod tests {
         let e = Window::square(9, 1, Padding::Valid).place([4, 4]).unwrap_err();
         assert_eq!(e.to_string(), "window 9x9 is larger than the 4x4 input");
         assert!(Window::square(3, 0, Padding::Valid).place([4, 4]).is_err());
+        assert!(Window::square(3, usize::MAX, Padding::Valid).place([4, 4]).is_err());
         assert!(
             Window { dilation: [usize::MAX; 2], ..Window::square(3, 1, Padding::Same) }
                 .place([4, 4])

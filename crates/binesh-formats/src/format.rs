@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::error::FormatError;
 use crate::network::{LoadCx, LoadReport, Loaded};
-use crate::{keras, safetensors, torch};
+use crate::{keras, onnx, safetensors, torch};
 
 /// One format of model file: one module and one line in [`FORMATS`].
 pub struct Format {
@@ -31,6 +31,7 @@ pub const FORMATS: &[Format] = &[
     safetensors::FORMAT,
     keras::ARCHIVE_FORMAT,
     keras::JSON_FORMAT,
+    onnx::FORMAT,
 ];
 
 /// Loads a model file by its content; `name` is for messages only.

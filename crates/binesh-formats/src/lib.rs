@@ -9,6 +9,7 @@ mod limits;
 pub mod meta;
 mod network;
 pub mod npy;
+mod onnx;
 pub mod safetensors;
 mod torch;
 
@@ -16,4 +17,4 @@ pub use error::{FormatError, Place};
 pub use format::{FORMATS, Format, Load, load};
 pub use keras::{load_keras, save_keras};
 pub use limits::Limits;
-pub use network::{Kind, LoadCx, LoadReport, Loaded, Network, UsedTensor};
+pub use network::{ExternalData, Kind, LoadCx, LoadReport, Loaded, Network, UsedTensor};

@@ -1,5 +1,7 @@
 //! What a model file becomes.
 
+use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use binesh_core::{Graph, Layers, Params, Tensor};
@@ -56,8 +58,10 @@ pub struct LoadReport {
     pub unused: Vec<String>,
     /// Weights of the network that the file does not have; they have no value.
     pub missing: Vec<String>,
-    /// Weights whose layout was changed, and how.
+    /// Weights and inputs whose layout was changed, and how.
     pub transposed: Vec<String>,
+    /// With [`LoadCx::partial`]: why parts of the file were left out.
+    pub left_out: Vec<String>,
 }
 
 /// A tensor of the file and the weight it became.
@@ -80,4 +84,33 @@ pub struct LoadCx {
     pub keras1_backend: Option<String>,
     /// What the weights of a file of weights alone belong to, by its name in `binesh::zoo`; `None` to recognize it.
     pub architecture: Option<String>,
+    /// Where an ONNX file finds weights that it keeps in other files.
+    pub external: Option<ExternalData>,
+    /// An operator that is not known ends the network instead of being an error: its outputs are what can be computed
+    /// before it. [`LoadReport::left_out`] says what was.
+    pub partial: bool,
+}
+
+/// Reads parts of files beside the one that is loaded. What it is asked for comes from the file and is hostile: it must
+/// not leave the model's folder, and look at a file's size before it makes room.
+#[derive(Clone)]
+pub struct ExternalData(Arc<ReadPart>);
+
+type ReadPart = dyn Fn(&str, u64, u64) -> io::Result<Vec<u8>> + Send + Sync;
+
+impl ExternalData {
+    /// `read(file, offset, length)` gives exactly these bytes of the file that the model calls so.
+    pub fn new(read: impl Fn(&str, u64, u64) -> io::Result<Vec<u8>> + Send + Sync + 'static) -> ExternalData {
+        ExternalData(Arc::new(read))
+    }
+
+    pub(crate) fn read(&self, file: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        (self.0)(file, offset, length)
+    }
+}
+
+impl fmt::Debug for ExternalData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExternalData")
+    }
 }

@@ -33,7 +33,7 @@ fn goldens() -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for folder in fs::read_dir(testdata("golden")).unwrap() {
         let folder = folder.unwrap().path();
-        let endings = [".h5", ".keras", ".pth", ".safetensors"];
+        let endings = [".h5", ".keras", ".onnx", ".pth", ".safetensors"];
         let models = files(&folder)
             .into_iter()
             .filter(|(name, _)| name == "model.json" || endings.iter().any(|end| name.ends_with(end)));

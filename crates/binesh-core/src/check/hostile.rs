@@ -6,10 +6,11 @@ use proptest::test_runner::RngSeed;
 use crate::check::executor;
 use crate::graph::Graph;
 use crate::ops::{
-    Activate, AveragePool2d, BatchNorm, Binary, Concat, Constant, Conv2d, Conv2dTranspose, Crop2d, Dense,
-    DepthwiseConv2d, Dropout, Flatten, GlobalAveragePool2d, GlobalMaxPool2d, Identity, LayerNorm, MaxPool2d,
-    Normalization, Op, Permute, Prelu, ReduceMean, Rescaling, Reshape, Slice, Softmax, UpSampling2d,
-    ZeroPad2d, up_sampling2d::Interpolation,
+    Activate, AveragePool2d, BatchMatmul, BatchNorm, Binary, Concat, Constant, Conv2d, Conv2dTranspose,
+    Crop2d, Dense, DepthwiseConv2d, Dropout, Erf, Flatten, GlobalAveragePool2d, GlobalMaxPool2d, Identity,
+    LayerNorm, MaxPool2d, Normalization, Op, Permute, Prelu, ReduceMax, ReduceMean, ReduceSum, Regroup,
+    Rescaling, Reshape, Slice, Softmax, Take, UpSampling2d, ZeroPad2d, regroup::Extent,
+    up_sampling2d::Interpolation,
 };
 use crate::params::Params;
 use crate::shape::{Padding, Shape, Window};
@@ -80,6 +81,8 @@ fn operator() -> impl Strategy<Value = Op> {
     let target = proptest::collection::vec(proptest::option::of(size(1)), 0..4);
     let simple = prop_oneof![
         Just(Op::from(Dense)),
+        Just(BatchMatmul.into()),
+        Just(Erf.into()),
         Just(Flatten.into()),
         Just(Identity.into()),
         Just(Softmax.into()),
@@ -88,10 +91,22 @@ fn operator() -> impl Strategy<Value = Op> {
         Just(Activate { function: Activation::RELU }.into()),
         Just(Binary { op: BinaryOp::Multiply }.into()),
     ];
+    let extent = prop_oneof![
+        3 => size(1).prop_map(Extent::Known),
+        1 => (0..5usize).prop_map(Extent::Of),
+        1 => Just(Extent::Rest),
+    ];
     let bounds = || proptest::option::of(position());
     let along_axes = prop_oneof![
         position().prop_map(|axis| Concat { axis }.into()),
-        (axes, any::<bool>()).prop_map(|(axes, keepdims)| ReduceMean { axes, keepdims }.into()),
+        (axes, any::<bool>(), 0..3).prop_map(|(axes, keepdims, which)| match which {
+            0 => ReduceMean { axes, keepdims }.into(),
+            1 => ReduceSum { axes, keepdims }.into(),
+            _ => ReduceMax { axes, keepdims }.into(),
+        }),
+        proptest::collection::vec(extent, 0..4).prop_map(|target| Regroup { target }.into()),
+        (position(), proptest::collection::vec(proptest::option::of(size(0)), 0..4))
+            .prop_map(|(axis, positions)| Take { axis, positions, fill: 1.0 }.into()),
         proptest::collection::vec(0..4usize, 0..4).prop_map(|axes| Permute { axes }.into()),
         (position(), bounds(), bounds(), position()).prop_map(|(axis, start, end, step)| Slice {
             axis,

@@ -95,6 +95,7 @@ pub(crate) fn forward(op: &Op, x: &[Array]) -> Array {
             let count = if op.count_include_pad { all } else { inside.len() };
             inside.iter().sum::<f64>() / count as f64
         }),
+        Op::BatchMatmul(_) => batch_matmul(x),
         Op::BatchNorm(op) => batch_norm(op, x),
         Op::Binary(op) => binary(op.op, &x[0], &x[1]),
         Op::Concat(op) => concat(op.axis, x),
@@ -105,6 +106,7 @@ pub(crate) fn forward(op: &Op, x: &[Array]) -> Array {
         Op::Dense(_) => dense(x),
         Op::DepthwiseConv2d(op) => depthwise(op, x),
         Op::Dropout(_) | Op::Identity(_) => x[0].clone(),
+        Op::Erf(_) => x[0].map(libm::erf),
         Op::Flatten(_) => {
             let n = x[0].shape[0];
             x[0].reshaped(vec![n, x[0].shape[1..].iter().product()])
@@ -137,7 +139,14 @@ pub(crate) fn forward(op: &Op, x: &[Array]) -> Array {
             let v = x[0].at(i);
             if v > 0.0 { v } else { x[1].at(&alpha) * v }
         }),
-        Op::ReduceMean(op) => reduce_mean(op, &x[0]),
+        Op::ReduceMax(op) => {
+            reduce(&x[0], &op.axes, op.keepdims, f64::NEG_INFINITY, |most, v, _| most.max(v))
+        }
+        Op::ReduceMean(op) => {
+            reduce(&x[0], &op.axes, op.keepdims, 0.0, |sum, v, count| sum + v / count as f64)
+        }
+        Op::ReduceSum(op) => reduce(&x[0], &op.axes, op.keepdims, 0.0, |sum, v, _| sum + v),
+        Op::Regroup(op) => regroup(op, &x[0]),
         Op::Rescaling(op) => x[0].map_channels(|v, c| {
             let pick = |given: &[f32]| f64::from(given[if given.len() == 1 { 0 } else { c }]);
             v * pick(&op.scale) + pick(&op.offset)
@@ -153,6 +162,7 @@ pub(crate) fn forward(op: &Op, x: &[Array]) -> Array {
             let sum: f64 = row.iter().map(|v| v.exp()).sum();
             row.iter().map(|v| v.exp() / sum).collect()
         }),
+        Op::Take(op) => take(op, &x[0]),
         Op::UpSampling2d(op) => up_sampling(op, &x[0]),
         Op::ZeroPad2d(op) => {
             let [n, h, w, c] = x[0].extents();
@@ -435,23 +445,66 @@ fn crop(op: &ops::Crop2d, x: &Array) -> Array {
     Array::from_fn(&shape, |i| x.at(&[i[0], i[1] + op.rows[0], i[2] + op.columns[0], i[3]]))
 }
 
-fn reduce_mean(op: &ops::ReduceMean, x: &Array) -> Array {
+/// `f(what was gathered so far, value, number of values)` over the axes, from `start` on.
+fn reduce(x: &Array, axes: &[i64], keepdims: bool, start: f64, f: impl Fn(f64, f64, usize) -> f64) -> Array {
     let rank = x.shape.len();
-    let axes: Vec<usize> = op.axes.iter().map(|&axis| axis.rem_euclid(rank as i64) as usize).collect();
+    let axes: Vec<usize> = axes.iter().map(|&axis| axis.rem_euclid(rank as i64) as usize).collect();
     let kept: Vec<usize> = (0..rank).map(|a| if axes.contains(&a) { 1 } else { x.shape[a] }).collect();
     let count: usize = x.shape.iter().product::<usize>() / kept.iter().product::<usize>();
-    let mut sums = Array::from_fn(&kept, |_| 0.0);
+    let mut y = Array::from_fn(&kept, |_| start);
     let indices = Array::from_fn(&x.shape, |i| {
         let at = |(axis, &i): (usize, &usize)| if kept[axis] == 1 { 0 } else { i };
         i.iter().enumerate().map(at).zip(&kept).fold(0, |offset, (i, extent)| offset * extent + i) as f64
     });
     for (value, to) in x.data.iter().zip(indices.data) {
-        sums.data[to as usize] += value / count as f64;
+        let y = &mut y.data[to as usize];
+        *y = f(*y, *value, count);
     }
-    if !op.keepdims {
-        sums.shape = (0..rank).filter(|axis| !axes.contains(axis)).map(|axis| x.shape[axis]).collect();
+    if !keepdims {
+        y.shape = (0..rank).filter(|axis| !axes.contains(axis)).map(|axis| x.shape[axis]).collect();
     }
-    sums
+    y
+}
+
+fn regroup(op: &ops::Regroup, x: &Array) -> Array {
+    use ops::regroup::Extent;
+    let known = |extent: &Extent| match *extent {
+        Extent::Known(n) => n,
+        Extent::Of(axis) => x.shape[axis],
+        Extent::Rest => 1,
+    };
+    let rest = x.data.len() / op.target.iter().map(known).product::<usize>();
+    x.reshaped(
+        op.target.iter().map(|extent| if *extent == Extent::Rest { rest } else { known(extent) }).collect(),
+    )
+}
+
+fn take(op: &ops::Take, x: &Array) -> Array {
+    let axis = op.axis.rem_euclid(x.shape.len() as i64) as usize;
+    let mut shape = x.shape.clone();
+    shape[axis] = op.positions.len();
+    Array::from_fn(&shape, |i| {
+        let mut from = i.to_vec();
+        match op.positions[i[axis]] {
+            Some(at) => {
+                from[axis] = at;
+                x.at(&from)
+            }
+            None => f64::from(op.fill),
+        }
+    })
+}
+
+fn batch_matmul(x: &[Array]) -> Array {
+    let (a, b) = (&x[0], &x[1]);
+    let rank = a.shape.len();
+    let mut shape = a.shape.clone();
+    shape[rank - 1] = b.shape[rank - 1];
+    Array::from_fn(&shape, |i| {
+        let (lead, row, column) = (&i[..rank - 2], i[rank - 2], i[rank - 1]);
+        let product = |k: usize| a.at(&[lead, &[row, k]].concat()) * b.at(&[lead, &[k, column]].concat());
+        (0..a.shape[rank - 1]).map(product).sum()
+    })
 }
 
 /// The positions are those that Python's `range(n)[start:end:step]` would give, found by walking.

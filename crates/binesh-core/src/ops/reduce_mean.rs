@@ -22,10 +22,7 @@ pub struct ReduceMean {
 impl ReduceMean {
     /// Per axis of x, whether it is reduced; and the factor 1 / count.
     fn reduced(&self, x: &Shape) -> Result<(Few<bool>, f32), ShapeError> {
-        let mut reduced = Few::from_elem(false, x.rank());
-        for &axis in &self.axes {
-            reduced[x.axis(axis)?] = true;
-        }
+        let reduced = super::reduced(x, &self.axes)?;
         let count: usize = x.dims().iter().zip(&reduced).filter(|(_, r)| **r).map(|(d, _)| d).product();
         Ok((reduced, 1.0 / count as f32))
     }
@@ -37,13 +34,7 @@ impl Operator for ReduceMean {
     }
 
     fn infer(&self, inputs: &[&Shape]) -> Result<Shape, ShapeError> {
-        let (reduced, _) = self.reduced(inputs[0])?;
-        let axes = inputs[0].dims().iter().zip(reduced);
-        let kept = |(&extent, reduced)| match (reduced, self.keepdims) {
-            (false, _) => Some(extent),
-            (true, keep) => keep.then_some(1),
-        };
-        Ok(axes.filter_map(kept).collect::<Vec<usize>>().into())
+        super::reduced_shape(inputs[0], &self.axes, self.keepdims)
     }
 
     fn forward(&self, cx: Cx<'_>, inputs: &[View<'_>], output: ViewMut<'_>) {

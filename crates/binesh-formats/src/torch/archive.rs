@@ -31,14 +31,14 @@ pub(super) fn load(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadRep
     let folder = folder(&archive)
         .ok_or_else(|| FormatError::malformed(format!("the archive has no folder with a `{PICKLE}`")))?;
     let order = format!("{folder}byteorder");
-    if archive.contains(&order) && archive.read(&order, 16)? != b"little" {
+    if archive.contains(&order) && *archive.read(&order, 16)? != *b"little" {
         return Err(FormatError::unsupported("the file was written on a big-endian machine"));
     }
     let pickle = archive.read(&format!("{folder}{PICKLE}"), limits.json_bytes)?;
     let (pickle, _) = pickle::read(&pickle, limits)?;
     let found = state_dict::find(&pickle, limits)?;
     let mut bytes = |storage: &pickle::Storage<'_>| {
-        archive.read(&format!("{folder}data/{}", storage.key), limits.file_bytes).map(Cow::Owned)
+        archive.read(&format!("{folder}data/{}", storage.key), limits.file_bytes)
     };
     let tensors = state_dict::lay_out(found.tensors, &mut bytes, limits)?;
     Ok(super::loaded(tensors, found.aside))

@@ -7,6 +7,7 @@ use std::path::Path;
 use binesh_core::Tensor;
 use binesh_formats::{FormatError, LoadCx, LoadReport, Loaded, Network, load, load_keras};
 
+use super::external;
 use crate::error::Error;
 use crate::zoo::{self, Architecture, Request, ZooError};
 
@@ -24,7 +25,8 @@ pub(super) fn open(path: &Path, weights: Option<&Path>, cx: &LoadCx) -> Result<O
         let (network, report) = load_keras(&bytes, values, [&name, &weights.display().to_string()], cx)?;
         return Ok((network, report, None));
     }
-    match load(bytes, &name, cx)? {
+    let external = cx.external.clone().or_else(|| Some(external::beside(path)));
+    match load(bytes, &name, &LoadCx { external, ..cx.clone() })? {
         (Loaded::Model(network), report) if cx.architecture.is_none() => Ok((*network, report, None)),
         (Loaded::Model(_), _) => Err(Error::HasArchitecture { path: name }),
         (Loaded::Weights(tensors), report) if !report.format.starts_with("keras") => {

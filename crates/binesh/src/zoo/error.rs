@@ -136,7 +136,7 @@ impl ZooError {
                 Some(format!("say which, as in `--arch {}`", names.first().map_or("", String::as_str)))
             }
             ZooError::Unrecognized { .. } | ZooError::NotRecognized { .. } => {
-                Some("docs/formats.md lists the architectures; a network of one's own can be saved with its graph as a Keras file".to_owned())
+                Some("docs/formats.md lists the architectures; a network of one's own can be saved with its graph, as an ONNX or a Keras file".to_owned())
             }
             _ => None,
         }

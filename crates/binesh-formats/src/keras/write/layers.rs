@@ -123,6 +123,17 @@ pub(super) fn write(cx: &mut Writer<'_>, id: NodeId) -> Result<Out, FormatError>
             let class = Class::operation("keras.src.ops.numpy", "GetItem");
             operation(cx, id, class, json!({}), vec![Arg::Value(Value::Array(keys))])
         }
+        Op::BatchMatmul(_)
+        | Op::Erf(_)
+        | Op::ReduceMax(_)
+        | Op::ReduceSum(_)
+        | Op::Regroup(_)
+        | Op::Take(_) => {
+            let operator = node.op.operator().name();
+            Err(FormatError::unsupported(format!(
+                "operator `{operator}` is not written as a Keras layer yet"
+            )))
+        }
         Op::Param(_) | Op::Constant(_) => Err(FormatError::unsupported("a weight is no layer")),
     }
 }
