@@ -24,7 +24,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N", help_heading = "Global options", value_parser = threads)]
     pub(crate) threads: Option<usize>,
 
-    /// Convolutions as direct sums: slower, a digit closer to exact arithmetic
+    /// No convolution by Winograd's F(4x4, 3x3): slower, a digit closer to exact arithmetic
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) exact: bool,
 
