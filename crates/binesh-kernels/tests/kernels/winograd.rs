@@ -1,7 +1,7 @@
 //! Winograd's algorithm with both tiles, wherever it is defined, against the naive convolution.
 
 use binesh_kernels::conv2d::{self, Conv2d};
-use binesh_kernels::{Cx, Tile, Winograd};
+use binesh_kernels::{Cx, Epilogue, Tile, Winograd};
 use proptest::prelude::*;
 
 use crate::bilinear::{Operands, check_alone, conv_terms, same, with_epilogues};
@@ -47,6 +47,30 @@ fn check_tile(g: &Conv2d, tile: Tile, tolerance: f64) {
 
 fn wherever_possible(cx: Cx<'_>, tile: Tile) -> Cx<'_> {
     Cx { winograd: Winograd::WherePossible(tile), ..cx }
+}
+
+/// What `--exact` promises: the smaller tile is no further from the truth than the direct sum, give or take.
+#[test]
+fn the_smaller_tile_loses_no_digits() {
+    let g = same(1, [7, 7], [128, 48], [3, 3], 1);
+    let terms = conv_terms(&g);
+    let o = Operands::new(g.x_len(), g.kernel_len(), g.y_len());
+    let exact = o.forward(&terms, None, &Epilogue::default()).values;
+    let largest = exact.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    check_everywhere(&[0.0], 1e-9, |cx| {
+        let off = |winograd| {
+            let cx = Cx { winograd, ..cx };
+            let packed = conv2d::pack(cx, &g, &o.w, None);
+            let mut y = vec![0.0; g.y_len()];
+            conv2d::forward(cx, &g, &o.x, &packed, &mut y, &Epilogue::default());
+            y.iter().zip(&exact).fold(0.0f64, |m, (y, exact)| m.max((f64::from(*y) - exact).abs())) / largest
+        };
+        let tile = |tile| off(Winograd::WherePossible(tile));
+        let (direct, two, four) = (off(Winograd::Never), tile(Tile::Two), tile(Tile::Four));
+        println!("direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+        assert!(two <= 2.0 * direct && two < four, "direct {direct:e}, F(2x2) {two:e}, F(4x4) {four:e}");
+        vec![0.0]
+    });
 }
 
 #[test]
