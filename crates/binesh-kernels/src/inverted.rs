@@ -263,6 +263,7 @@ impl Task<'_> {
             y: to,
             epilogue: Some(&Epilogue { bias, residual: None, activation }),
             residual: None,
+            fetch_ahead: false,
         });
         depthwise::finish(self.cx.isa, activation, to);
     }

@@ -1,5 +1,8 @@
-//! A tile of rows against all panels, for weights that stay in the second-level cache: where there are few input channels
-//! the sums of a tile take hardly longer than what is around them, so that is done once for all panels.
+//! A tile of rows against the panels that stay in the second-level cache: where there are few input channels the sums of
+//! a tile take hardly longer than what is around them, so that is done once for all panels. What the next tile reads and
+//! writes is fetched meanwhile: 128 to 128 channels at 147 px took 17 % longer without.
+
+use std::ops::Range;
 
 use super::{Block, PANEL, ROWS, Store, accumulate, limits};
 use crate::activation::{self, Activation};
@@ -24,21 +27,27 @@ impl<'a, V: Copy> Plain<'a, V> {
         Some(Self { bias: epilogue.bias, residual: epilogue.residual, low, high, later })
     }
 
-    /// Finishes a tile in all panels that are whole; gives the first that is left.
+    /// Finishes a tile in all of the panels that are whole; gives the first that is left.
     ///
     /// # Safety
     /// The block's table leads to `depth` values for every tap and row, and nobody else uses its outputs meanwhile.
     #[inline(always)]
-    pub(super) unsafe fn run<S: Simd<V = V>>(&self, s: S, block: &Block<'_>, tile: usize) -> usize {
+    pub(super) unsafe fn run<S: Simd<V = V>>(
+        &self,
+        s: S,
+        block: &Block<'_>,
+        tile: usize,
+        panels: Range<usize>,
+    ) -> usize {
         // SAFETY: passed on.
         unsafe {
             match block.outputs.len() - tile * ROWS {
-                6.. => self.rows::<S, 6>(s, block, tile),
-                5 => self.rows::<S, 5>(s, block, tile),
-                4 => self.rows::<S, 4>(s, block, tile),
-                3 => self.rows::<S, 3>(s, block, tile),
-                2 => self.rows::<S, 2>(s, block, tile),
-                _ => self.rows::<S, 1>(s, block, tile),
+                6.. => self.rows::<S, 6>(s, block, tile, panels),
+                5 => self.rows::<S, 5>(s, block, tile, panels),
+                4 => self.rows::<S, 4>(s, block, tile, panels),
+                3 => self.rows::<S, 3>(s, block, tile, panels),
+                2 => self.rows::<S, 2>(s, block, tile, panels),
+                _ => self.rows::<S, 1>(s, block, tile, panels),
             }
         }
     }
@@ -47,10 +56,16 @@ impl<'a, V: Copy> Plain<'a, V> {
     /// As [`Plain::run`], and the tile has `R` rows.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // Constant indices, as in `Tile::rows`.
-    unsafe fn rows<S: Simd<V = V>, const R: usize>(&self, s: S, block: &Block<'_>, tile: usize) -> usize {
+    unsafe fn rows<S: Simd<V = V>, const R: usize>(
+        &self,
+        s: S,
+        block: &Block<'_>,
+        tile: usize,
+        panels: Range<usize>,
+    ) -> usize {
         let all = block.all;
-        let end = block.panels.end.min(all.width / PANEL);
-        let first = block.panels.start;
+        let end = panels.end.min(all.width / PANEL);
+        let first = panels.start;
         if end <= first {
             return first;
         }
@@ -65,9 +80,23 @@ impl<'a, V: Copy> Plain<'a, V> {
                 residual[r] = all[outputs[r] + from..][..len].as_ptr();
             }
         }
+        let outputs_ahead = &block.outputs[tile * ROWS + R..];
+        let outputs_ahead = &outputs_ahead[..outputs_ahead.len().min(ROWS)];
+        // Where there are several taps, most of the next tile's rows were read for this one.
+        let rows_ahead = if all.taps == 1 { block.table.get((tile + 1) * ROWS..) } else { None };
+        let rows_ahead = rows_ahead.map_or(&[][..], |rows| &rows[..rows.len().min(ROWS)]);
         let bias = self.bias.map(|bias| bias[block.group * all.width + from..][..len].as_ptr());
         for panel in first..end {
             let at = (panel - first) * PANEL;
+            for &output in outputs_ahead {
+                s.prefetch(block.y.at(output + from + at));
+                if let Some(all) = self.residual {
+                    s.prefetch(all.as_ptr().wrapping_add(output + from + at));
+                }
+            }
+            if at < all.depth {
+                rows_ahead.iter().for_each(|row| s.prefetch(row.wrapping_add(at)));
+            }
             // SAFETY: the table's promise; `at + PANEL <= len` for the bias, and for each row of the residual and of the
             // output, as sliced above. Outputs of different rows and panels do not overlap, and this task owns them.
             unsafe {
