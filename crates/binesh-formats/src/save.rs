@@ -44,6 +44,11 @@ impl Writer {
         WRITERS.iter().find(|writer| writer.ending == name)
     }
 
+    /// True when class names and preprocessing are in the file.
+    pub fn holds_meta(&self) -> bool {
+        self.ending != "weights.h5"
+    }
+
     /// True for a file of weights alone, which is no network without its architecture.
     pub fn is_weights_alone(&self) -> bool {
         matches!(self.ending, "weights.h5" | "safetensors")

@@ -34,6 +34,14 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("op_permute_with_the_batch", "keras", TURNED),
     ("op_regroup_by_another_axis", "h5", SWAPPED),
     ("op_regroup_by_another_axis", "keras", SWAPPED),
+    ("onnx_norms-script_onnx", "h5", GROUPS),
+    ("onnx_norms-script_onnx", "keras", GROUPS),
+    ("onnx_norms-dynamo_onnx", "h5", GROUPS_TOO),
+    ("onnx_norms-dynamo_onnx", "keras", GROUPS_TOO),
+    ("onnx_resized-script_onnx", "h5", PARTS),
+    ("onnx_resized-script_onnx", "keras", PARTS),
+    ("onnx_resized-dynamo_onnx", "h5", PARTS_TOO),
+    ("onnx_resized-dynamo_onnx", "keras", PARTS_TOO),
     // Keras reads these.
     ("op_binary_of_unequal_ranks", "model.h5", SUMS),
     ("op_binary_of_unequal_ranks", "keras", SUMS),
@@ -44,6 +52,12 @@ const TURNED: &str =
     "layer `turned` (permute): the axes [3, 1, 0, 2] move the batch axis, which no Keras layer does";
 const SWAPPED: &str =
     "layer `turned` (permute): the axes [1, 0, 2, 3] move the batch axis, which no Keras layer does";
+const GROUPS: &str =
+    "layer `group/InstanceNormalization` (add): Keras has no layer for this arithmetic with a weight";
+const GROUPS_TOO: &str =
+    "layer `node_InstanceNormalization_13` (add): Keras has no layer for this arithmetic with a weight";
+const PARTS: &str = "layer `grouped/ConvTranspose/slice_1` (slice): Keras cannot compute this from `grouped/ConvTranspose/kernel`, which is a weight";
+const PARTS_TOO: &str = "layer `node_convolution_1/slice_1` (slice): Keras cannot compute this from `node_convolution_1/kernel`, which is a weight";
 const SUMS: &str = "written: layer `sums` (Sum): reducing over axes [0, 1] of 4 is not supported";
 
 #[test]

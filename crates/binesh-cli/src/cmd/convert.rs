@@ -23,9 +23,9 @@ use crate::output;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  binesh convert model.h5 model.onnx                 for ONNX Runtime; takes [N, H, W, C] as the Keras model does
-  binesh convert resnet50.pth resnet50.keras         PyTorch's weights as a model that Keras 3 opens
-  binesh convert run model.h5 --scale-inside         takes pictures from 0 to 255; Keras 2 and 3 open it")]
+  binesh convert model.h5 model.onnx              for ONNX Runtime, still fed [N, H, W, C]
+  binesh convert resnet50.pth resnet50.keras      PyTorch's weights as a model of Keras 3
+  binesh convert run model.h5 --scale-inside      Keras 2 and 3, fed pictures from 0 to 255")]
 pub(crate) struct Args {
     /// Model file, or the folder of a run
     #[arg(value_name = "IN")]
@@ -137,6 +137,10 @@ fn report(
     let (layers, params) = (model.layers(), model.params());
     let nodes = model.graph().ids();
     let known = model.preprocessing().filter(|known| known.source != PreprocessingSource::Assumed);
+    let (labels, known) = match writer.holds_meta() {
+        true => (model.network().meta.labels.as_ref(), known),
+        false => (None, None),
+    };
     Report {
         model: args.model.display().to_string(),
         output: args.out.display().to_string(),
@@ -144,7 +148,7 @@ fn report(
         layers: layers.iter().filter(|&(id, _)| layers.children(Some(id)).next().is_none()).count(),
         parameters: nodes.filter_map(|id| params.get(id)).map(|value| value.data().len()).sum(),
         bytes: bytes.len(),
-        labels: model.network().meta.labels.as_ref().map(Vec::len),
+        labels: labels.map(Vec::len),
         preprocessing: known.map(|known| known.preprocess.to_string()),
         difference: match checked {
             Some(ReadBack::Outputs(difference)) => Some(difference),

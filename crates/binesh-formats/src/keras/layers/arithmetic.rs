@@ -409,6 +409,9 @@ fn change_rank(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], insert: bool) -> R
     cx.add(Reshape { target: dims.split_off(1) }, &[x])
 }
 
+/// More than any picture has rows; each takes 16 bytes.
+const MOST_POSITIONS: u64 = 1 << 24;
+
 fn pad(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
     // TensorFlow's arguments are the paddings, the mode and the fill; of Keras's operation the fill alone is one.
     let is_keras = cx.layer.operation;
@@ -439,8 +442,8 @@ fn pad(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
                 return Err(refuse());
             };
             let n = cx.dims(x)[at + 1].ok_or_else(refuse)?;
-            let limit = cx.mapper.hints.tensor_elements;
-            Limits::check("the padding", (before as u64).saturating_add(after as u64), limit)?;
+            let all = [before, n, after].iter().fold(0u64, |sum, &n| sum.saturating_add(n as u64));
+            Limits::check("the number of positions along an axis", all, MOST_POSITIONS)?;
             let none = |n| std::iter::repeat_n(None, n);
             let positions = none(before).chain((0..n).map(Some)).chain(none(after)).collect();
             cx.add(Take { axis: at as i64 + 1, positions, fill }, &[x])
@@ -463,7 +466,9 @@ fn take(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
     let n = match usize::try_from(axis).ok().and_then(|at| dims.get(at)) {
         Some(&Some(n)) if axis > 0 => n as i64,
         _ => {
-            return Err(FormatError::unsupported(format!("taking positions of axis {axis} is not supported")));
+            return Err(FormatError::unsupported(format!(
+                "taking positions of axis {axis} is not supported"
+            )));
         }
     };
     let position = |&at: &i64| usize::try_from(if at < 0 { at.saturating_add(n) } else { at }).ok().map(Some);
@@ -489,12 +494,12 @@ fn reshape(cx: &mut LayerCx<'_>, x: NodeId, shape: &[i64]) -> Result<NodeId, For
 
 /// Whether what is left to a -1 in front is the batch; `None` where extents are not known.
 fn rest_is_batch(cx: &LayerCx<'_>, x: NodeId, shape: &[i64]) -> Option<bool> {
-    let product = |mut extents: Box<dyn Iterator<Item = Option<i64>> + '_>| {
-        extents.try_fold(1i64, |n, d| n.checked_mul(d?))
-    };
+    fn product(extents: impl IntoIterator<Item = Option<i64>>) -> Option<i64> {
+        extents.into_iter().try_fold(1i64, |n, d| n.checked_mul(d?))
+    }
     let dims = cx.dims(x);
-    let own = product(Box::new(dims.iter().skip(1).map(|d| d.map(|n| n as i64))))?;
-    let wanted = product(Box::new(shape.iter().skip(1).map(|&n| Some(n))))?;
+    let own = product(dims.get(1..)?.iter().map(|d| d.map(|n| n as i64)))?;
+    let wanted = product(shape.get(1..)?.iter().map(|&n| Some(n)))?;
     Some(own == wanted)
 }
 

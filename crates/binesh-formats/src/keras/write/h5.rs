@@ -191,3 +191,30 @@ fn listed(call: &Call, model: &Model) -> Value {
     });
     tensors.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keras's own reader looks for `layer_names`, else for `layer_names0` and so on.
+    #[test]
+    fn long_lists_are_divided() {
+        let names: Vec<String> =
+            (0..3000).map(|i| format!("a_layer_with_a_rather_long_name_{i:04}")).collect();
+        let parts = lists("layer_names", &names);
+        let keys: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(keys, ["layer_names0", "layer_names1"]);
+        let mut all = Vec::new();
+        for (_, value) in &parts {
+            let AttrValue::StringArray(part) = value else { panic!("{value:?}") };
+            assert!(part.len() * names[0].len() <= ATTRIBUTE_BYTES);
+            all.extend(part.clone());
+        }
+        assert_eq!(all, names);
+        assert_eq!(lists("weight_names", &names[..2])[0].0, "weight_names");
+        assert_eq!(
+            lists("weight_names", &[]),
+            [("weight_names".to_owned(), AttrValue::F64Array(Vec::new()))]
+        );
+    }
+}
