@@ -258,16 +258,6 @@ pub(crate) fn model_file(path: &Path) -> Result<PathBuf> {
 impl PictureArgs {
     /// Applies the options; warns when the preprocessing is only a guess.
     pub(crate) fn apply(&self, model: &mut Model) -> Result<()> {
-        if let Some(path) = &self.labels {
-            let file = || path.display().to_string();
-            let text = String::from_utf8(read_file(path, LABEL_BYTES)?)
-                .ok()
-                .context("not UTF-8 text")
-                .with_context(file)?;
-            // Editors on Windows begin a file with a byte order mark.
-            let names = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty());
-            model.set_labels(names.map(str::to_owned).collect()).with_context(file)?;
-        }
         let Some(known) = model.preprocessing() else { return Err(binesh::Error::NotAPictureModel.into()) };
         if self.scaling.is_none() && known.source == PreprocessingSource::Assumed {
             output::warn(
@@ -282,8 +272,23 @@ impl PictureArgs {
                 "pictures are scaled as keras.applications does for `{name}` inside the model (see `--scaling`)"
             ));
         }
+        self.set(model)
+    }
+
+    /// Applies the options, whatever is known besides.
+    pub(crate) fn set(&self, model: &mut Model) -> Result<()> {
+        if let Some(path) = &self.labels {
+            let file = || path.display().to_string();
+            let text = String::from_utf8(read_file(path, LABEL_BYTES)?)
+                .ok()
+                .context("not UTF-8 text")
+                .with_context(file)?;
+            // Editors on Windows begin a file with a byte order mark.
+            let names = text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|l| !l.is_empty());
+            model.set_labels(names.map(str::to_owned).collect()).with_context(file)?;
+        }
         if self.scaling.is_some() || self.interpolation.is_some() {
-            let known = known.preprocess.clone();
+            let known = model.preprocessing().ok_or(binesh::Error::NotAPictureModel)?.preprocess.clone();
             let scaling = self.scaling.map_or(known.scaling, ScalingMode::scaling);
             let interpolation = self.interpolation.map_or(known.interpolation, Filter::interpolation);
             model.set_preprocess(Preprocess { scaling, interpolation, ..known });

@@ -3,6 +3,7 @@
 mod activations;
 mod bench;
 mod completions;
+mod convert;
 mod evaluate;
 mod extract;
 mod heatmap;
@@ -62,6 +63,7 @@ enum Verb {
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
     Extract(extract::Args),
+    Convert(convert::Args),
     Bench(bench::Args),
     Completions(completions::Args),
 }
@@ -86,6 +88,7 @@ impl Cli {
             Verb::Train(args) => train::run(args, &self.common),
             Verb::Evaluate(args) => evaluate::run(args, &self.common),
             Verb::Extract(args) => extract::run(args, &self.common),
+            Verb::Convert(args) => convert::run(args, &self.common),
             Verb::Bench(args) => bench::run(args, &self.common),
             Verb::Completions(args) => completions::run(args, &self.common),
         }?;

@@ -11,6 +11,7 @@ mod network;
 pub mod npy;
 mod onnx;
 pub mod safetensors;
+mod save;
 mod torch;
 
 pub use error::{FormatError, Place};
@@ -18,3 +19,4 @@ pub use format::{FORMATS, Format, Load, load};
 pub use keras::{load_keras, save_keras};
 pub use limits::Limits;
 pub use network::{ExternalData, Kind, LoadCx, LoadReport, Loaded, Network, UsedTensor};
+pub use save::{Save, WRITERS, Writer, Written};

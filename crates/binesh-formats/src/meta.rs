@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::FormatError;
+
 /// Facts that belong to a model but are not part of its graph.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +20,32 @@ pub struct Meta {
     /// Class names, in the order of the outputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
+}
+
+impl Meta {
+    /// The key under which it stands in a file's own metadata.
+    pub const KEY: &str = "binesh";
+
+    /// As it stands in a file.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, FormatError> {
+        serde_json::to_value(self).map_err(|e| FormatError::unsupported(e.to_string()))
+    }
+
+    /// What stands in a file, checked; `place` says where for messages.
+    pub(crate) fn from_json(json: &serde_json::Value, place: &str) -> Result<Meta, FormatError> {
+        let broken = |e: &dyn fmt::Display| FormatError::malformed(format!("{place}, `{}`: {e}", Meta::KEY));
+        let meta = Meta::deserialize(json).map_err(|e| broken(&e))?;
+        if let Some(preprocess) = &meta.preprocess {
+            preprocess.check().map_err(|e| broken(&e))?;
+        }
+        Ok(meta)
+    }
+
+    /// The same of a text.
+    pub(crate) fn from_text(text: &str, place: &str) -> Result<Meta, FormatError> {
+        let broken = |e| FormatError::malformed(format!("{place}, `{}`: {e}", Meta::KEY));
+        Meta::from_json(&serde_json::from_str(text).map_err(broken)?, place)
+    }
 }
 
 /// From a photo to `[N, H, W, C]`: geometry first (fit, size, interpolation), then values (color, scaling).

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use binesh_core::{Graph, Layers, Params, Tensor};
+use binesh_core::{Graph, Layers, NodeId, Op, Params, Tensor};
 
 use crate::Limits;
+use crate::error::FormatError;
 use crate::meta::Meta;
 
 /// A network as the file said: its graph, its weights, the user's table of layers, and what belongs to it besides.
@@ -24,6 +25,49 @@ pub struct Network {
     pub layers: Layers,
     /// Preprocessing and class names.
     pub meta: Meta,
+}
+
+impl Network {
+    /// The value of a weight, or of a constant that stands for one.
+    pub(crate) fn value(&self, id: NodeId) -> Result<&Tensor, FormatError> {
+        let node = self.graph.node(id);
+        match &node.op {
+            Op::Constant(constant) => Ok(&constant.value),
+            Op::Param(_) => self.params.get(id).ok_or_else(|| FormatError::MissingWeight {
+                place: Box::default(),
+                weight: node.name.clone(),
+                expected: self.graph.dims(id),
+                hint: Some("an architecture alone cannot be written".to_owned()),
+            }),
+            _ => {
+                let name = &node.name;
+                Err(FormatError::unsupported(format!("its weight `{name}` is computed by the network")))
+            }
+        }
+    }
+
+    /// Which nodes the outputs are computed from, the inputs among them, and how many of these and outputs read each.
+    pub fn needed(&self) -> (Vec<bool>, Vec<usize>) {
+        let graph = &self.graph;
+        let n = graph.nodes().len();
+        let (mut needed, mut uses) = (vec![false; n], vec![0; n]);
+        for &output in graph.outputs() {
+            needed[output.index()] = true;
+            uses[output.index()] += 1;
+        }
+        for (i, node) in graph.nodes().iter().enumerate().rev() {
+            if needed[i] {
+                for input in &node.inputs {
+                    needed[input.index()] = true;
+                    uses[input.index()] += 1;
+                }
+            }
+        }
+        for &input in graph.inputs() {
+            needed[input.index()] = true;
+        }
+        (needed, uses)
+    }
 }
 
 /// How the outermost model is built.
@@ -60,6 +104,8 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Weights and inputs whose layout was changed, and how.
     pub transposed: Vec<String>,
+    /// Of a file of weights alone: what it says of their network besides. A model has its own ([`Network::meta`]).
+    pub meta: Meta,
     /// With [`LoadCx::partial`]: why parts of the file were left out.
     pub left_out: Vec<String>,
 }

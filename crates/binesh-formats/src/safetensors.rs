@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use binesh_core::Tensor;
+use binesh_core::{Op, Tensor};
 use safetensors::tensor::{serialize, serialize_to_file};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::error::FormatError;
 use crate::format::Format;
 use crate::limits::Limits;
-use crate::network::{LoadCx, LoadReport, Loaded};
+use crate::meta::Meta;
+use crate::network::{LoadCx, LoadReport, Loaded, Network};
+use crate::save::{Writer, Written};
 use crate::torch;
 
 /// Weights alone.
@@ -27,7 +29,22 @@ fn is_safetensors(bytes: &[u8]) -> bool {
 
 fn load(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
     let tensors = read_in_order(&bytes, &cx.limits)?;
-    Ok((Loaded::Weights(tensors), LoadReport::default()))
+    let text = metadata(&bytes)?.remove(Meta::KEY);
+    let meta = text.map_or_else(|| Ok(Meta::default()), |text| Meta::from_text(&text, "`__metadata__`"))?;
+    Ok((Loaded::Weights(tensors), LoadReport { meta, ..LoadReport::default() }))
+}
+
+/// Weights under the names that they have in a network, `conv1/kernel`, laid out as there.
+pub(crate) const WRITER: Writer =
+    Writer { ending: "safetensors", what: "weights alone, named by layer", save };
+
+fn save(network: &Network) -> Result<Written, FormatError> {
+    let graph = &network.graph;
+    let params = graph.ids().filter(|&id| matches!(graph.node(id).op, Op::Param(_)));
+    let named = |id| Ok((graph.node(id).name.clone(), network.value(id)?.clone()));
+    let tensors: StateDict = params.map(named).collect::<Result<_, FormatError>>()?;
+    let meta = (Meta::KEY.to_owned(), network.meta.to_json()?.to_string());
+    Ok(Written { bytes: write(&tensors, [meta]), notes: Vec::new() })
 }
 
 /// Named tensors without an architecture, as the file lays them out.
@@ -80,9 +97,13 @@ impl View for Lazy<'_> {
 /// [`read`], and the header's own text.
 pub fn read_with_metadata(bytes: &[u8], limits: &Limits) -> Result<(StateDict, Metadata), FormatError> {
     let tensors = read(bytes, limits)?;
+    Ok((tensors, metadata(bytes)?))
+}
+
+fn metadata(bytes: &[u8]) -> Result<Metadata, FormatError> {
     let (_, header) = SafeTensors::read_metadata(bytes)
         .map_err(|e| FormatError::malformed(format!("not a safetensors file: {e}")))?;
-    Ok((tensors, header.metadata().clone().unwrap_or_default()))
+    Ok(header.metadata().clone().unwrap_or_default())
 }
 
 /// Reads every tensor as f32: floating-point types of 16 to 64 bits, integers and booleans are converted.

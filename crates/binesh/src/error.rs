@@ -1,9 +1,10 @@
 //! What can go wrong, by whose fault it is.
 
 use binesh_core::{Graph, InputError, NodeId, PlanError};
-use binesh_formats::FormatError;
+use binesh_formats::{FormatError, WRITERS};
 
 use crate::image::ImageError;
+use crate::render::WriteError;
 use crate::zoo::ZooError;
 
 /// Any error of this library.
@@ -43,6 +44,21 @@ pub enum Error {
         /// Why.
         error: Box<ZooError>,
     },
+    /// A name that does not say which format is to be written.
+    #[error("{path}: the ending of the name says no format that is written")]
+    NoWriter {
+        /// The file.
+        path: String,
+    },
+    /// A file that does not compute what the network does: it is not written.
+    #[error("read back, the file has {what}")]
+    WrittenOtherwise {
+        /// What it has.
+        what: String,
+    },
+    /// A file that could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A picture.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -139,6 +155,10 @@ impl Error {
             }
             Error::OnlyWeights { .. } => {
                 Some("give the architecture as the model (`model.to_json()` in Keras) and this file with `--weights`".to_owned())
+            }
+            Error::NoWriter { .. } => {
+                let endings: Vec<String> = WRITERS.iter().map(|writer| format!("`.{}`", writer.ending)).collect();
+                Some(format!("endings: {}", endings.join(", ")))
             }
             Error::HasArchitecture { .. } => Some("leave `--arch` out".to_owned()),
             _ => None,

@@ -14,7 +14,7 @@ pub mod zoo;
 pub use binesh_core as core;
 pub use binesh_formats as formats;
 pub use error::Error;
-pub use model::{Head, HeadKind, Model, Prediction, Preprocessing, PreprocessingSource};
+pub use model::{Head, HeadKind, Model, Prediction, Preprocessing, PreprocessingSource, ReadBack};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

@@ -2,8 +2,10 @@
 
 mod external;
 mod head;
+mod inside;
 mod names;
 mod open;
+mod save;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::image::{self, Picture};
 use crate::zoo;
 
 pub use head::{Head, HeadKind};
+pub use save::ReadBack;
 
 /// A network with everything needed to ask it about pictures.
 pub struct Model {

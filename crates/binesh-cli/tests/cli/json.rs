@@ -77,6 +77,7 @@ fn every_verb_prints_what_is_documented() {
                 vec!["evaluate seq.h5 photos --labels names.txt"]
             }
             "extract" => vec!["extract -m seq.h5 photos nope.png --out f.npz"],
+            "convert" => vec!["convert seq.h5 seq.onnx --scaling unit", "convert seq.h5 seq.safetensors"],
             "bench" => vec!["bench fun.h5 --seconds 0 --gradient --profile"],
             "completions" => vec!["completions zsh"],
             other => panic!("no line for `{other}`"),

@@ -6,6 +6,7 @@
 mod activations;
 mod bad;
 mod bench;
+mod convert;
 mod evaluate;
 mod extract;
 mod heatmap;

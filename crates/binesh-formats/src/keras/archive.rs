@@ -10,10 +10,6 @@ use crate::archive::{Archive, Entry};
 use crate::error::FormatError;
 use crate::meta::Meta;
 
-/// The entry of `metadata.json` with what is ours. Keras leaves that file alone when it loads; for a fourth file in the
-/// archive it would unpack the whole to disk.
-pub(super) const META: &str = "binesh";
-
 /// What a `.keras` archive holds, unpacked.
 #[derive(Debug)]
 pub(crate) struct KerasArchive {
@@ -48,7 +44,9 @@ impl KerasArchive {
             Value::Null
         };
         let keras_version = metadata.get("keras_version").and_then(Value::as_str).map(str::to_owned);
-        let meta = metadata.get(META).map(meta).transpose()?.unwrap_or_default();
+        // Keras leaves `metadata.json` alone when it loads; for a fourth file it would unpack the whole archive to disk.
+        let meta = metadata.get(Meta::KEY).map(|meta| Meta::from_json(meta, "`metadata.json`"));
+        let meta = meta.transpose()?.unwrap_or_default();
         let weights = match archive.entry("model.weights.h5", limits.file_bytes)? {
             Entry::Unpacked(weights) => weights,
             Entry::Stored(range) => match bytes {
@@ -62,16 +60,6 @@ impl KerasArchive {
         };
         Ok(Self { config, keras_version, meta, weights })
     }
-}
-
-fn meta(value: &Value) -> Result<Meta, FormatError> {
-    let broken =
-        |e: &dyn std::fmt::Display| FormatError::malformed(format!("`metadata.json`, `{META}`: {e}"));
-    let meta: Meta = serde_json::from_value(value.clone()).map_err(|e| broken(&e))?;
-    if let Some(preprocess) = &meta.preprocess {
-        preprocess.check().map_err(|e| broken(&e))?;
-    }
-    Ok(meta)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use hdf5_pure::{AttrValue, Dataset, Datatype, DatatypeByteOrder, File, Group};
 
 use crate::Limits;
 use crate::error::FormatError;
+use crate::meta::Meta;
 
 /// Groups inside groups: every nested model costs three (`layers/functional/layers`).
 const DEPTH_PER_NESTED_MODEL: usize = 4;
@@ -30,6 +31,8 @@ pub(crate) struct H5 {
     pub(crate) keras_version: Option<String>,
     /// `tensorflow`, `theano`...; not written before Keras 2.
     pub(crate) backend: Option<String>,
+    /// Class names and preprocessing, when we wrote the file.
+    pub(crate) meta: Meta,
     /// The weights, in one of the two layouts.
     pub(crate) weights: Stored,
 }
@@ -90,6 +93,11 @@ impl H5 {
         if let Some(config) = &model_config {
             Limits::check("the size in bytes of `model_config`", config.len() as u64, limits.json_bytes)?;
         }
+        let meta = text(&attrs, Meta::KEY).map(|meta| {
+            Limits::check("the size in bytes of `binesh`", meta.len() as u64, limits.json_bytes)?;
+            Meta::from_text(&meta, "attributes")
+        });
+        let meta = meta.transpose()?.unwrap_or_default();
         let groups = root.groups().map_err(broken)?;
         let mut walk = Walk { limits, left: Walk::most(limits), datasets: HashMap::new() };
         let weights = if groups.iter().any(|g| g == "model_weights") {
@@ -114,7 +122,7 @@ impl H5 {
             ));
         };
         let datasets = walk.datasets;
-        Ok(Self { datasets, limits: limits.clone(), model_config, keras_version, backend, weights })
+        Ok(Self { datasets, limits: limits.clone(), model_config, keras_version, backend, meta, weights })
     }
 
     /// The values of a tensor in C order, as f32 whatever the file holds.

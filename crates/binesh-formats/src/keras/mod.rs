@@ -15,6 +15,7 @@ mod weights;
 mod write;
 
 pub use write::save_keras;
+pub(crate) use write::{ARCHIVE_WRITER, H5_WRITER, WEIGHTS_WRITER};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ fn architecture_of<'a>(bytes: &'a [u8], cx: &LoadCx) -> Result<Architecture<'a>,
         FormatError::malformed("the file holds weights alone")
             .with_hint("`model.to_json()` writes an architecture")
     })?;
-    Ok((Cow::Owned(config.into_bytes()), h5.keras_version, Meta::default()))
+    Ok((Cow::Owned(config.into_bytes()), h5.keras_version, h5.meta))
 }
 
 fn weights_of(bytes: Vec<u8>, cx: &LoadCx) -> Result<H5, FormatError> {
@@ -112,7 +113,8 @@ fn load_h5(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), Fo
     match &h5.model_config {
         Some(config) => {
             let model = config::parse(config.as_bytes(), &cx.limits)?;
-            let (network, report) = assemble(&model, Some(&h5), h5.keras_version.clone(), cx)?;
+            let (mut network, report) = assemble(&model, Some(&h5), h5.keras_version.clone(), cx)?;
+            network.meta = h5.meta;
             Ok((Loaded::Model(Box::new(network)), report))
         }
         None => weights_alone(&h5),

@@ -1,4 +1,4 @@
-//! Writer of `.keras` files that Keras 3 loads without knowing of us.
+//! Writer of files that Keras loads without knowing of us: `.keras`, `.h5`, and weights alone.
 //!
 //! The layers are made from the graph's nodes ([`graph`]), not from what a file once said: a network of any origin can be
 //! written, also one that got a new head. [`names`] gives them names that Keras allows, [`order`] the order in which
@@ -8,6 +8,7 @@ mod arithmetic;
 mod config;
 mod fuse;
 mod graph;
+mod h5;
 mod layers;
 mod names;
 mod order;
@@ -20,11 +21,35 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use super::archive::META;
 use crate::error::FormatError;
+use crate::meta::Meta;
 use crate::network::Network;
+use crate::save::{Writer, Written};
 
-/// The version of Keras whose files these are.
+use self::graph::Dialect;
+use self::records::Model;
+
+/// The archive of Keras 3.
+pub(crate) const ARCHIVE_WRITER: Writer = Writer {
+    ending: "keras",
+    what: "Keras 3",
+    save: |network| Ok(Written { bytes: save_keras(network, None)?, notes: Vec::new() }),
+};
+
+/// A whole model in HDF5.
+pub(crate) const H5_WRITER: Writer = Writer { ending: "h5", what: "Keras 2 and 3, HDF5", save: save_h5 };
+
+/// Weights alone, in the order in which Keras 3 counts layers.
+pub(crate) const WEIGHTS_WRITER: Writer = Writer {
+    ending: "weights.h5",
+    what: "weights alone, for `model.load_weights` of Keras 3",
+    save: |network| {
+        let model = model(network, Dialect::Keras3)?;
+        Ok(Written { bytes: weights::h5(&model, network)?, notes: Vec::new() })
+    },
+};
+
+/// The version of Keras whose archives these are.
 const KERAS_VERSION: &str = "3.15.1";
 
 /// The date of what has none: the first that a zip archive can state.
@@ -39,15 +64,12 @@ const NO_DATE: &str = "1980-01-01@00:00:00";
 ///
 /// An operator that Keras has only inside a `Lambda` is an error that names the node and the operator.
 pub fn save_keras(network: &Network, date_saved: Option<&str>) -> Result<Vec<u8>, FormatError> {
-    let mut model = graph::model(network)?;
-    names::assign(&mut model.layers);
-    order::sort(&mut model);
+    let model = model(network, Dialect::Keras3)?;
     let config = config::json(&model, network)?;
-    let meta = serde_json::to_value(&network.meta).map_err(|e| FormatError::unsupported(e.to_string()))?;
     let metadata = json!({
         "keras_version": KERAS_VERSION,
         "date_saved": date_saved.unwrap_or(NO_DATE),
-        META: meta,
+        Meta::KEY: network.meta.to_json()?,
     });
     let weights = weights::h5(&model, network)?;
 
@@ -67,4 +89,17 @@ pub fn save_keras(network: &Network, date_saved: Option<&str>) -> Result<Vec<u8>
     }
     let zip = zip.finish().map_err(|e| FormatError::from(std::io::Error::from(e)))?;
     Ok(zip.into_inner())
+}
+
+fn save_h5(network: &Network) -> Result<Written, FormatError> {
+    let model = model(network, Dialect::Both)?;
+    Ok(Written { bytes: h5::file(&model, network)?, notes: h5::notes(&model) })
+}
+
+/// The layers, with their names and in Keras's order.
+fn model(network: &Network, dialect: Dialect) -> Result<Model, FormatError> {
+    let mut model = graph::model(network, dialect)?;
+    names::assign(&mut model.layers);
+    order::sort(&mut model);
+    Ok(model)
 }

@@ -15,9 +15,9 @@ use binesh_core::{Call, Graph, GraphError, Inbound, Layer, LayerId, Layers, Node
 use super::array::Array;
 use super::fold::{FoldCx, fold};
 use super::ops::{self, NodeCx};
-use super::proto::{GraphProto, NodeProto, ValueInfoProto, data_type};
+use super::proto::{GraphProto, NodeProto, TensorShapeProto, ValueInfoProto, data_type};
 use super::value::{Known, Traced, Value, channels_last, depends_on_size};
-use super::{attributes::Attrs, is_standard, tensor};
+use super::{attributes::Attrs, denotation, is_standard, tensor};
 use crate::Limits;
 use crate::error::FormatError;
 use crate::network::{LoadCx, LoadReport, UsedTensor};
@@ -183,7 +183,9 @@ impl<'a> Mapper<'a> {
         let extent = |v: i64| usize::try_from(v).ok().filter(|&v| v > 0);
         let mut dims: Vec<Option<usize>> = shape.dim.iter().map(|d| d.dim_value.and_then(extent)).collect();
         let order = match dims.len() {
-            4 if is_channels_first(&dims, name, nodes) => channels_last(4),
+            4 if stated_channels_first(shape).unwrap_or_else(|| is_channels_first(&dims, name, nodes)) => {
+                channels_last(4)
+            }
             rank => (0..rank).collect(),
         };
         if self.batch == Batch::Any && dims.len() > 1 {
@@ -595,6 +597,15 @@ fn holds_for_all_sizes(op: &str, operands: &[&Known]) -> bool {
         }),
         "Mod" | "Min" | "Max" | "ReduceMin" | "ReduceMax" => false,
         _ => true,
+    }
+}
+
+/// Whether channels are first, where the file says which axis they are.
+fn stated_channels_first(shape: &TensorShapeProto) -> Option<bool> {
+    match shape.dim.iter().position(|dim| dim.denotation == denotation::CHANNEL)? {
+        1 => Some(true),
+        3 => Some(false),
+        _ => None,
     }
 }
 

@@ -27,6 +27,9 @@ mod reshape;
 mod scan;
 mod tensor;
 mod value;
+mod write;
+
+pub(crate) use write::WRITER;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -48,8 +51,12 @@ pub(crate) const FORMAT: Format = Format { name: "onnx", extensions: &["onnx"], 
 /// The oldest set of operators that is read. Until opset 6, operands met along an `axis`; see `ops/arithmetic.rs`.
 const OLDEST: i64 = 6;
 
-/// Key of the metadata under which Binesh keeps preprocessing and class names, as JSON.
-const META: &str = "binesh";
+/// `DimensionDenotation.md`: what the axes of a picture mean.
+mod denotation {
+    pub(super) const BATCH: &str = "DATA_BATCH";
+    pub(super) const CHANNEL: &str = "DATA_CHANNEL";
+    pub(super) const FEATURE: &str = "DATA_FEATURE";
+}
 
 fn load(bytes: Cow<'_, [u8]>, cx: &LoadCx) -> Result<(Loaded, LoadReport), FormatError> {
     Limits::check("the file's size", bytes.len() as u64, cx.limits.file_bytes)?;
@@ -107,15 +114,8 @@ fn is_standard(domain: &str) -> bool {
 }
 
 fn meta(model: &ModelProto) -> Result<Meta, FormatError> {
-    let Some(entry) = model.metadata_props.iter().find(|entry| entry.key == META) else {
-        return Ok(Meta::default());
-    };
-    let bad = |e: &dyn std::fmt::Display| FormatError::malformed(format!("metadata, `{META}`: {e}"));
-    let meta: Meta = serde_json::from_str(&entry.value).map_err(|e| bad(&e))?;
-    if let Some(preprocess) = &meta.preprocess {
-        preprocess.check().map_err(|e| bad(&e))?;
-    }
-    Ok(meta)
+    let entry = model.metadata_props.iter().find(|entry| entry.key == Meta::KEY);
+    entry.map_or_else(|| Ok(Meta::default()), |entry| Meta::from_text(&entry.value, "metadata"))
 }
 
 fn missing_input(i: usize) -> FormatError {

@@ -1,4 +1,4 @@
-//! The messages of `onnx.proto3` (IR version 14), as far as they are read. Fields that are not named here are skipped.
+//! The messages of `onnx.proto3` (IR version 14), as far as they are read and written. Fields that are not named here are skipped.
 
 use prost::bytes::Bytes;
 
@@ -224,11 +224,16 @@ pub(super) struct TensorShapeProto {
     pub(super) dim: Vec<Dimension>,
 }
 
-/// An extent; without a value it is free.
+/// An extent; without a value it is free, and may have a name.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]
     pub(super) dim_value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) dim_param: Option<String>,
+    /// What the axis means, in the words of ONNX's `DimensionDenotation.md`.
+    #[prost(string, tag = "3")]
+    pub(super) denotation: String,
 }
 
 /// An operator made of others.

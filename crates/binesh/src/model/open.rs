@@ -53,7 +53,11 @@ fn from_weights(
     let built = zoo::network(tensors, &request)?;
     let mut report = LoadReport { format: of_file.format, version: of_file.version, ..built.report };
     report.unused.extend(of_file.unused);
-    Ok((built.network, report, Some(built.architecture)))
+    let mut network = built.network;
+    // What the file itself says goes before what its architecture is known for.
+    network.meta.preprocess = of_file.meta.preprocess.or(network.meta.preprocess);
+    network.meta.labels = of_file.meta.labels.or(network.meta.labels);
+    Ok((network, report, Some(built.architecture)))
 }
 
 /// Reads a file after a look at its size; a device says 0 and may have no end, so the limit holds while reading too.

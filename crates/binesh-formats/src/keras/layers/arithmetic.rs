@@ -5,15 +5,18 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use binesh_core::ops::regroup::Extent;
 use binesh_core::ops::{
-    Activate, Binary, Constant, GlobalMaxPool2d, Identity, MaxPool2d, Permute, ReduceMean, Reshape, ZeroPad2d,
+    Activate, BatchMatmul, Binary, Constant, Erf, GlobalMaxPool2d, Identity, Permute, ReduceMax, ReduceMean,
+    ReduceSum, Regroup, Reshape, Take, ZeroPad2d,
 };
-use binesh_core::{Activation, BinaryOp, NodeId, Op, Padding, Tensor, Window};
+use binesh_core::{Activation, BinaryOp, NodeId, Op, Tensor};
 use serde_json::{Map, Value, json};
 
 use super::activation::{self, Function};
 use super::preprocessing::{bilinear, nearest, resize};
 use super::{LayerCx, merge, shaping, slicing};
+use crate::Limits;
 use crate::error::FormatError;
 use crate::keras::attributes::{flatten, integer, integers, number, shortened, unwrap};
 use crate::keras::config::Arg;
@@ -161,15 +164,19 @@ fn run(cx: &mut LayerCx<'_>, name: &str, shown: &str, args: &Args<'_>) -> Result
             }
             "reshape" => {
                 let shape = args.integers(cx, 1, &["shape", "newshape"])?;
-                let Some([-1, rest @ ..]) = shape.as_deref() else {
-                    return Err(FormatError::unsupported("reshaping to a shape that does not begin with -1"));
-                };
-                let target = shaping::extents(rest);
-                let target =
-                    target.ok_or_else(|| FormatError::malformed("reshaping to a negative extent"))?;
+                let shape = shape.ok_or_else(|| FormatError::unsupported("reshaping to a computed shape"))?;
                 let x = args.plain(cx, 0, INPUT)?;
-                cx.add(Reshape { target }, &[x])?
+                reshape(cx, x, &shape)?
             }
+            "matmul" => {
+                let (a, b) = (args.plain(cx, 0, &["x1", "a"])?, args.plain(cx, 1, &["x2", "b"])?);
+                cx.add(BatchMatmul, &[a, b])?
+            }
+            "erf" => {
+                let x = args.node(cx, 0, INPUT)?;
+                like(cx, x, Erf)?
+            }
+            "take" => take(cx, args)?,
             "expand_dims" | "squeeze" => {
                 let axes = args.integers(cx, 1, &["axis"])?;
                 let axes =
@@ -373,44 +380,10 @@ fn reduce(cx: &mut LayerCx<'_>, args: &Args<'_>, how: Reduction) -> Result<NodeI
     }
     match how {
         Reduction::Mean => cx.add(ReduceMean { axes, keepdims }, &[x]),
-        Reduction::Sum => {
-            let extents = axes.iter().map(|&axis| dims[axis as usize].map(|n| n as f32));
-            let n: f32 =
-                extents.collect::<Option<Vec<_>>>().map(|n| n.iter().product()).ok_or_else(|| {
-                    FormatError::unsupported(
-                        "a sum over axes whose extent depends on the picture is not supported",
-                    )
-                })?;
-            let mean = cx.part("mean", ReduceMean { axes, keepdims }, &[x])?;
-            cx.add(Activate { function: affine(n, 0.0) }, &[mean])
-        }
+        Reduction::Sum => cx.add(ReduceSum { axes, keepdims }, &[x]),
         Reduction::Max if axes == [1, 2] && rank == 4 => cx.add(GlobalMaxPool2d { keepdims }, &[x]),
-        Reduction::Max => max_over(cx, x, &axes, keepdims),
+        Reduction::Max => cx.add(ReduceMax { axes, keepdims }, &[x]),
     }
-}
-
-/// The largest value over any axes: they are brought last, and pooled as the width of a picture of one channel.
-fn max_over(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], keepdims: bool) -> Result<NodeId, FormatError> {
-    let dims: Option<Vec<usize>> = cx.dims(x).into_iter().skip(1).collect();
-    let dims = dims.ok_or_else(|| {
-        FormatError::unsupported("a maximum over a picture of unknown size is not supported")
-            .with_hint("give the input's shape")
-    })?;
-    let reduced = |axis: &usize| axes.contains(&(*axis as i64));
-    let (last, first): (Vec<usize>, Vec<usize>) = (1..=dims.len()).partition(reduced);
-    let extent = |axes: &[usize]| axes.iter().map(|&axis| dims[axis - 1]).product::<usize>();
-    let (rows, n) = (extent(&first), extent(&last));
-    let order = [&[0], &first[..], &last[..]].concat();
-    let y = cx.part("reduced_last", Permute { axes: order }, &[x])?;
-    let y = cx.part("rows", Reshape { target: vec![Some(rows), Some(n), Some(1)] }, &[y])?;
-    let window = Window { size: [1, n], stride: [1, n], dilation: [1; 2], padding: Padding::Valid };
-    let y = cx.part("largest", MaxPool2d { window }, &[y])?;
-    let kept = |axis: usize| match (reduced(&axis), keepdims) {
-        (false, _) => Some(Some(dims[axis - 1])),
-        (true, keep) => keep.then_some(Some(1)),
-    };
-    let target = (1..=dims.len()).filter_map(kept).collect();
-    cx.add(Reshape { target }, &[y])
 }
 
 fn repeated(sorted: &[i64]) -> bool {
@@ -436,14 +409,21 @@ fn change_rank(cx: &mut LayerCx<'_>, x: NodeId, axes: &[i64], insert: bool) -> R
     cx.add(Reshape { target: dims.split_off(1) }, &[x])
 }
 
+/// More than any picture has rows; each takes 16 bytes.
+const MOST_POSITIONS: u64 = 1 << 24;
+
 fn pad(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
-    let mode = args.value(cx, 2, &["mode"])?;
-    let fill = args.value(cx, 3, &["constant_values"])?;
+    // TensorFlow's arguments are the paddings, the mode and the fill; of Keras's operation the fill alone is one.
+    let is_keras = cx.layer.operation;
+    let mode = args.value(cx, if is_keras { usize::MAX } else { 2 }, &["mode"])?;
+    let fill = args.value(cx, if is_keras { 1 } else { 3 }, &["constant_values"])?;
     let mode = mode.as_ref().and_then(Value::as_str).unwrap_or("constant");
-    if !mode.eq_ignore_ascii_case("constant") || fill.as_ref().and_then(number).unwrap_or(0.0) != 0.0 {
-        return Err(FormatError::unsupported("padding with anything but zeros is not supported"));
+    if !mode.eq_ignore_ascii_case("constant") {
+        return Err(FormatError::unsupported("padding with anything but a number is not supported"));
     }
-    let paddings = args.value(cx, 1, &["paddings", "pad_width"])?.unwrap_or(Value::Null);
+    let fill = fill.as_ref().and_then(number).unwrap_or(0.0);
+    let paddings = args.value(cx, if is_keras { usize::MAX } else { 1 }, &["paddings", "pad_width"])?;
+    let paddings = paddings.unwrap_or(Value::Null);
     let pairs: Option<Vec<[usize; 2]>> = unwrap(&paddings).unwrap_or(&paddings).as_array().and_then(|list| {
         let pair = |v: &Value| match integers(v)?[..] {
             [a, b] => Some([usize::try_from(a).ok()?, usize::try_from(b).ok()?]),
@@ -452,10 +432,75 @@ fn pad(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
         list.iter().map(pair).collect()
     });
     let x = args.plain(cx, 0, INPUT)?;
+    let refuse =
+        || FormatError::unsupported(format!("padding by `{}` is not supported", shortened(&paddings)));
     match pairs.as_deref() {
-        Some(&[[0, 0], rows, columns, [0, 0]]) => cx.add(ZeroPad2d { rows, columns }, &[x]),
-        _ => Err(FormatError::unsupported(format!("padding by `{}` is not supported", shortened(&paddings)))),
+        Some(&[[0, 0], rows, columns, [0, 0]]) if fill == 0.0 => cx.add(ZeroPad2d { rows, columns }, &[x]),
+        Some([[0, 0], rest @ ..]) if rest.len() + 1 == cx.dims(x).len() => {
+            let mut widths = rest.iter().enumerate().filter(|(_, pair)| **pair != [0; 2]);
+            let (Some((at, &[before, after])), None) = (widths.next(), widths.next()) else {
+                return Err(refuse());
+            };
+            let n = cx.dims(x)[at + 1].ok_or_else(refuse)?;
+            let all = [before, n, after].iter().fold(0u64, |sum, &n| sum.saturating_add(n as u64));
+            Limits::check("the number of positions along an axis", all, MOST_POSITIONS)?;
+            let none = |n| std::iter::repeat_n(None, n);
+            let positions = none(before).chain((0..n).map(Some)).chain(none(after)).collect();
+            cx.add(Take { axis: at as i64 + 1, positions, fill }, &[x])
+        }
+        _ => Err(refuse()),
     }
+}
+
+/// The positions of `keras.ops.take` along one axis, which is not the batch's.
+fn take(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {
+    let indices = args.integers(cx, 1, &["indices"])?;
+    let axis = args.integer(cx, 2, &["axis"])?;
+    let (Some(indices), Some(axis)) = (indices, axis) else {
+        return Err(FormatError::unsupported("taking positions that are computed, or of all axes together"));
+    };
+    let x = args.plain(cx, 0, INPUT)?;
+    let dims = cx.dims(x);
+    let rank = dims.len() as i64;
+    let axis = if axis < 0 { axis.saturating_add(rank) } else { axis };
+    let n = match usize::try_from(axis).ok().and_then(|at| dims.get(at)) {
+        Some(&Some(n)) if axis > 0 => n as i64,
+        _ => {
+            return Err(FormatError::unsupported(format!(
+                "taking positions of axis {axis} is not supported"
+            )));
+        }
+    };
+    let position = |&at: &i64| usize::try_from(if at < 0 { at.saturating_add(n) } else { at }).ok().map(Some);
+    let positions = indices.iter().map(position).collect::<Option<Vec<_>>>();
+    let positions = positions.ok_or_else(|| FormatError::malformed("a position before the first"))?;
+    cx.add(Take { axis, positions, fill: 0.0 }, &[x])
+}
+
+/// To a shape that may hold one -1. Where that is in the place of the batch, whose extent is free, pictures stay apart.
+fn reshape(cx: &mut LayerCx<'_>, x: NodeId, shape: &[i64]) -> Result<NodeId, FormatError> {
+    let negative = || FormatError::malformed("reshaping to a negative extent");
+    if let ([-1, rest @ ..], false) = (shape, rest_is_batch(cx, x, shape) == Some(false)) {
+        let target = shaping::extents(rest).ok_or_else(negative)?;
+        return cx.add(Reshape { target }, &[x]);
+    }
+    let extent = |&n: &i64| match n {
+        -1 => Some(Extent::Rest),
+        n => usize::try_from(n).ok().map(Extent::Known),
+    };
+    let target = shape.iter().map(extent).collect::<Option<Vec<_>>>().ok_or_else(negative)?;
+    cx.add(Regroup { target }, &[x])
+}
+
+/// Whether what is left to a -1 in front is the batch; `None` where extents are not known.
+fn rest_is_batch(cx: &LayerCx<'_>, x: NodeId, shape: &[i64]) -> Option<bool> {
+    fn product(extents: impl IntoIterator<Item = Option<i64>>) -> Option<i64> {
+        extents.into_iter().try_fold(1i64, |n, d| n.checked_mul(d?))
+    }
+    let dims = cx.dims(x);
+    let own = product(dims.get(1..)?.iter().map(|d| d.map(|n| n as i64)))?;
+    let wanted = product(shape.get(1..)?.iter().map(|&n| Some(n)))?;
+    Some(own == wanted)
 }
 
 fn image_resize(cx: &mut LayerCx<'_>, args: &Args<'_>) -> Result<NodeId, FormatError> {

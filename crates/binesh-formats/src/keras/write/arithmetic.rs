@@ -4,13 +4,24 @@ use binesh_core::{Activation, BinaryOp, NodeId, Op, Tensor};
 use serde_json::{Value, json};
 
 use super::config::{number, numbers};
-use super::graph::Writer;
+use super::graph::{Dialect, Writer};
 use super::layers::operation;
 use super::records::{Arg, Class, Out};
 use crate::error::FormatError;
 
-/// Keras 3's name for an activation, when it has one: `relu6`. What is so named can stand inside another layer.
-pub(super) fn name_of(op: &Op) -> Option<&'static str> {
+/// Keras's name for an activation, when it has one: `relu6`. What is so named can stand inside another layer.
+pub(super) fn name_of(op: &Op, dialect: Dialect) -> Option<&'static str> {
+    let name = keras3_name(op)?;
+    match (dialect, name) {
+        (Dialect::Keras3, name) => Some(name),
+        // Keras 2 means another function by the third, and has no name for the others.
+        (Dialect::Both, "relu6" | "leaky_relu" | "hard_sigmoid" | "hard_silu") => None,
+        (Dialect::Both, "silu") => Some("swish"),
+        (Dialect::Both, name) => Some(name),
+    }
+}
+
+fn keras3_name(op: &Op) -> Option<&'static str> {
     let function = match op {
         Op::Activate(activate) => activate.function,
         Op::Softmax(_) => return Some("softmax"),
@@ -48,7 +59,7 @@ pub(super) fn activation(cx: &mut Writer<'_>, id: NodeId, function: Activation) 
     let (class, config) = match function {
         Activation::Relu { max, slope, threshold } => {
             let leaky = max == f32::INFINITY && threshold == 0.0;
-            match name_of(&node.op) {
+            match name_of(&node.op, cx.dialect) {
                 Some(name) if !matches!(class, "ReLU" | "LeakyReLU") => {
                     (Class::layer("Activation"), json!({"activation": name}))
                 }
@@ -73,6 +84,16 @@ pub(super) fn activation(cx: &mut Writer<'_>, id: NodeId, function: Activation) 
         }
         // Keras 3's own has other slopes.
         Activation::HardSigmoid2 => return hard_sigmoid2(cx, id, suffix),
+        Activation::HardSigmoid3 if cx.dialect == Dialect::Both => {
+            let x = cx.value(node.inputs[0])?;
+            return hard_sigmoid3(cx, id, suffix, x);
+        }
+        Activation::HardSwish if cx.dialect == Dialect::Both => {
+            let x = cx.value(node.inputs[0])?;
+            let gate = hard_sigmoid3(cx, id, &format!("{suffix}_gate"), x)?;
+            let product = vec![Arg::List(vec![x, gate])];
+            return cx.add(id, suffix, Class::layer("Multiply"), json!({}), &[], product);
+        }
         Activation::Gelu { approximate: true } => {
             (Class::operation("keras.src.ops.nn", "Gelu"), json!({"approximate": true}))
         }
@@ -87,7 +108,7 @@ pub(super) fn activation(cx: &mut Writer<'_>, id: NodeId, function: Activation) 
         Activation::Neg => (numpy("Negative"), json!({})),
         Activation::Abs => (numpy("Absolute"), json!({})),
         _ => {
-            let name = name_of(&node.op).ok_or_else(|| {
+            let name = name_of(&node.op, cx.dialect).ok_or_else(|| {
                 FormatError::unsupported(format!("Keras has no layer for the function {function:?}"))
             })?;
             (Class::layer("Activation"), json!({"activation": name}))
@@ -104,6 +125,19 @@ fn hard_sigmoid2(cx: &mut Writer<'_>, id: NodeId, suffix: &str) -> Result<Out, F
     let line = cx.add(id, &format!("{suffix}_line"), Class::layer("Rescaling"), line, &[], vec![x])?;
     let clipped = json!({"max_value": 1.0, "negative_slope": 0.0, "threshold": 0.0});
     cx.add(id, suffix, Class::layer("ReLU"), clipped, &[], vec![Arg::One(line)])
+}
+
+/// `relu6(x + 3) / 6` of Keras 3.
+fn hard_sigmoid3(cx: &mut Writer<'_>, id: NodeId, suffix: &str, x: Out) -> Result<Out, FormatError> {
+    let mut y = x;
+    for (part, class, config) in [
+        ("_plus", "Rescaling", json!({"scale": 1.0, "offset": 3.0})),
+        ("_clip", "ReLU", json!({"max_value": 6.0, "negative_slope": 0.0, "threshold": 0.0})),
+        ("", "Rescaling", json!({"scale": number(1.0 / 6.0)?, "offset": 0.0})),
+    ] {
+        y = cx.add(id, &format!("{suffix}{part}"), Class::layer(class), config, &[], vec![Arg::One(y)])?;
+    }
+    Ok(y)
 }
 
 /// A function of two values, or the end of a chain of them.

@@ -36,7 +36,7 @@ pub(super) fn numbers(values: &[f32]) -> Result<Value, FormatError> {
 }
 
 /// One input, each layer used once on the output of the one before.
-fn is_chain(model: &Model) -> bool {
+pub(super) fn is_chain(model: &Model) -> bool {
     let follows = |(i, layer): (usize, &Layer)| match (&layer.calls[..], i) {
         (_, 0) => layer.class.name == "InputLayer",
         ([Call { args, .. }], i) => {
@@ -91,7 +91,8 @@ fn functional(model: &Model, name: &str) -> Value {
     })
 }
 
-fn object(layer: &Layer) -> Map<String, Value> {
+/// A layer as Keras 3 serialises it.
+pub(super) fn object(layer: &Layer) -> Map<String, Value> {
     let mut config = Map::new();
     config.insert("name".to_owned(), json!(layer.name));
     let operation = layer.class.is_operation();
@@ -122,7 +123,8 @@ fn connected(layer: &Layer, model: &Model) -> Value {
     Value::Object(object)
 }
 
-fn inbound(call: &Call, model: &Model) -> Value {
+/// The arguments of a call as Keras 3 serialises them.
+pub(super) fn inbound(call: &Call, model: &Model) -> Value {
     let arg = |arg: &Arg| match arg {
         Arg::One(out) => tensor(*out, model),
         Arg::List(list) => list.iter().map(|out| tensor(*out, model)).collect(),

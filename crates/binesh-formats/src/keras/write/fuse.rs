@@ -7,6 +7,7 @@ use binesh_core::ops::{Activate, Binary, Constant, Permute};
 use binesh_core::{Activation, NodeId, Op};
 
 use super::arithmetic;
+use super::graph::Dialect;
 use crate::keras::layers::{bilinear, nearest};
 use crate::network::Network;
 
@@ -44,7 +45,7 @@ impl Absorbed {
 }
 
 /// Looks for what belongs together. A node that others read too, or that is an output, stays by itself.
-pub(super) fn absorbed(network: &Network, needed: &[bool], uses: &[usize]) -> Absorbed {
+pub(super) fn absorbed(network: &Network, needed: &[bool], uses: &[usize], dialect: Dialect) -> Absorbed {
     let graph = &*network.graph;
     let mut absorbed = Absorbed::default();
     let single = |id: NodeId| uses[id.index()] == 1;
@@ -63,7 +64,7 @@ pub(super) fn absorbed(network: &Network, needed: &[bool], uses: &[usize]) -> Ab
                     graph.node(x).op,
                     Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::Conv2dTranspose(_) | Op::Dense(_)
                 );
-                if takes && arithmetic::name_of(&node.op).is_some() {
+                if takes && arithmetic::name_of(&node.op, dialect).is_some() {
                     absorbed.nodes.insert(x, id);
                 }
             }

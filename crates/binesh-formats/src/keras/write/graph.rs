@@ -11,17 +11,27 @@ use super::{fuse, layers};
 use crate::error::FormatError;
 use crate::network::Network;
 
+/// Which Keras is to load the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Keras 3 alone.
+    Keras3,
+    /// Keras 2.15 as well: a function that one of them does not have, or means otherwise, is made of others.
+    Both,
+}
+
 /// The layers of a network, not named yet.
-pub(super) fn model(network: &Network) -> Result<Model, FormatError> {
+pub(super) fn model(network: &Network, dialect: Dialect) -> Result<Model, FormatError> {
     let graph = &*network.graph;
     if graph.outputs().is_empty() {
         return Err(FormatError::unsupported("a network without outputs is no Keras model"));
     }
-    let (needed, uses) = needed(graph);
+    let (needed, uses) = network.needed();
     let owners = Owners::new(network);
-    let absorbed = fuse::absorbed(network, &needed, &uses);
+    let absorbed = fuse::absorbed(network, &needed, &uses, dialect);
     let mut writer = Writer {
         network,
+        dialect,
         graph,
         owners,
         absorbed,
@@ -61,30 +71,9 @@ pub(super) fn model(network: &Network) -> Result<Model, FormatError> {
     Ok(writer.model)
 }
 
-/// Which nodes the outputs are computed from, and how many of these and outputs read each.
-fn needed(graph: &Graph) -> (Vec<bool>, Vec<usize>) {
-    let n = graph.nodes().len();
-    let (mut needed, mut uses) = (vec![false; n], vec![0; n]);
-    for &output in graph.outputs() {
-        needed[output.index()] = true;
-        uses[output.index()] += 1;
-    }
-    for (i, node) in graph.nodes().iter().enumerate().rev() {
-        if needed[i] {
-            for input in &node.inputs {
-                needed[input.index()] = true;
-                uses[input.index()] += 1;
-            }
-        }
-    }
-    for &input in graph.inputs() {
-        needed[input.index()] = true;
-    }
-    (needed, uses)
-}
-
 /// A network while its nodes become layers.
 pub(super) struct Writer<'a> {
+    pub(super) dialect: Dialect,
     pub(super) network: &'a Network,
     pub(super) graph: &'a Graph,
     pub(super) owners: Owners<'a>,
@@ -115,22 +104,13 @@ impl<'a> Writer<'a> {
 
     /// A variable of the layer with this value; its shape is `shape`, or the node's own.
     pub(super) fn weight(&self, id: NodeId, shape: Option<Vec<usize>>) -> Result<Weight, FormatError> {
-        let name = &self.node(id).name;
-        let tensor = match &self.node(id).op {
-            Op::Constant(constant) => Some(&constant.value),
-            Op::Param(_) => self.network.params.get(id),
-            _ => {
-                let text =
-                    format!("its weight `{name}` is computed by the network, which no Keras layer can");
-                return Err(FormatError::unsupported(text));
-            }
-        };
-        let tensor = tensor.ok_or_else(|| FormatError::MissingWeight {
-            place: Box::default(),
-            weight: name.clone(),
-            expected: self.graph.dims(id),
-            hint: Some("an architecture alone cannot be written".to_owned()),
-        })?;
+        let node = self.node(id);
+        if !matches!(node.op, Op::Param(_) | Op::Constant(_)) {
+            let name = &node.name;
+            let text = format!("its weight `{name}` is computed by the network, which no Keras layer can");
+            return Err(FormatError::unsupported(text));
+        }
+        let tensor = self.network.value(id)?;
         Ok(Weight::Node(id, shape.unwrap_or_else(|| tensor.shape().dims().to_vec())))
     }
 

@@ -1,7 +1,9 @@
 //! What each operator becomes.
 
+use binesh_core::ops::regroup::Extent;
 use binesh_core::ops::{
     AveragePool2d, BatchNorm, Conv2d, Conv2dTranspose, DepthwiseConv2d, LayerNorm, MaxPool2d, Normalization,
+    Regroup, Take,
 };
 use binesh_core::{Activation, NodeId, Op, Padding, Window};
 use serde_json::{Value, json};
@@ -24,7 +26,7 @@ pub(super) fn write(cx: &mut Writer<'_>, id: NodeId) -> Result<Out, FormatError>
         Op::Activate(_) | Op::Softmax(_)
             if cx.absorbed.contains(inputs[0]) && cx.absorbed.chain(id).is_none() =>
         {
-            let activation = arithmetic::name_of(&node.op).unwrap_or("linear");
+            let activation = arithmetic::name_of(&node.op, cx.dialect).unwrap_or("linear");
             weighted(cx, id, inputs[0], activation)
         }
         Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::Conv2dTranspose(_) | Op::Dense(_) => {
@@ -54,17 +56,14 @@ pub(super) fn write(cx: &mut Writer<'_>, id: NodeId) -> Result<Out, FormatError>
         Op::MaxPool2d(pool) => max_pool(cx, id, pool),
         Op::GlobalAveragePool2d(pool) => global_pool(cx, id, "GlobalAveragePooling2D", pool.keepdims),
         Op::GlobalMaxPool2d(pool) => global_pool(cx, id, "GlobalMaxPooling2D", pool.keepdims),
-        Op::ReduceMean(mean) => {
-            let x = cx.graph.dims(inputs[0]);
-            let axis = |axis: i64| if axis < 0 { axis + x.len() as i64 } else { axis };
-            let mut axes: Vec<i64> = mean.axes.iter().map(|&a| axis(a)).collect();
-            axes.sort_unstable();
-            if axes == [1, 2] && x.len() == 4 {
-                return global_pool(cx, id, "GlobalAveragePooling2D", mean.keepdims);
+        Op::ReduceMean(mean) => match reduced(cx, id, &mean.axes)[..] {
+            [1, 2] if cx.graph.dims(inputs[0]).len() == 4 => {
+                global_pool(cx, id, "GlobalAveragePooling2D", mean.keepdims)
             }
-            let config = json!({"axis": axes, "keepdims": mean.keepdims});
-            operation(cx, id, Class::operation("keras.src.ops.numpy", "Mean"), config, Vec::new())
-        }
+            _ => reduction(cx, id, "Mean", &mean.axes, mean.keepdims),
+        },
+        Op::ReduceMax(max) => reduction(cx, id, "Max", &max.axes, max.keepdims),
+        Op::ReduceSum(sum) => reduction(cx, id, "Sum", &sum.axes, sum.keepdims),
         Op::Concat(concat) => {
             let list = inputs.iter().map(|&x| cx.value(x)).collect::<Result<_, _>>()?;
             let config = json!({"axis": concat.axis});
@@ -120,22 +119,87 @@ pub(super) fn write(cx: &mut Writer<'_>, id: NodeId) -> Result<Out, FormatError>
             };
             let keys: Vec<Value> =
                 (0..rank).map(|at| json!({"class_name": "__slice__", "config": key(at)})).collect();
-            let class = Class::operation("keras.src.ops.numpy", "GetItem");
-            operation(cx, id, class, json!({}), vec![Arg::Value(Value::Array(keys))])
+            operation(cx, id, numpy("GetItem"), json!({}), vec![Arg::Value(Value::Array(keys))])
         }
-        Op::BatchMatmul(_)
-        | Op::Erf(_)
-        | Op::ReduceMax(_)
-        | Op::ReduceSum(_)
-        | Op::Regroup(_)
-        | Op::Take(_) => {
-            let operator = node.op.operator().name();
-            Err(FormatError::unsupported(format!(
-                "operator `{operator}` is not written as a Keras layer yet"
-            )))
+        Op::BatchMatmul(_) => {
+            let args = vec![cx.arg(inputs[0])?, cx.arg(inputs[1])?];
+            cx.add(id, "", numpy("Matmul"), json!({}), &[], args)
         }
+        Op::Erf(_) => operation(cx, id, Class::operation("keras.src.ops.math", "Erf"), json!({}), Vec::new()),
+        Op::Regroup(regroup) => regrouped(cx, id, regroup),
+        Op::Take(take) => taken(cx, id, take),
         Op::Param(_) | Op::Constant(_) => Err(FormatError::unsupported("a weight is no layer")),
     }
+}
+
+/// An operation of `keras.ops` that NumPy has too.
+pub(super) const fn numpy(name: &'static str) -> Class {
+    Class::operation("keras.src.ops.numpy", name)
+}
+
+/// The axes of the first input that are reduced, counted from the first.
+fn reduced(cx: &Writer<'_>, id: NodeId, axes: &[i64]) -> Vec<i64> {
+    let rank = cx.graph.dims(cx.node(id).inputs[0]).len() as i64;
+    let mut axes: Vec<i64> = axes.iter().map(|&axis| if axis < 0 { axis + rank } else { axis }).collect();
+    axes.sort_unstable();
+    axes.dedup();
+    axes
+}
+
+fn reduction(
+    cx: &mut Writer<'_>,
+    id: NodeId,
+    class: &'static str,
+    axes: &[i64],
+    keepdims: bool,
+) -> Result<Out, FormatError> {
+    let config = json!({"axis": reduced(cx, id, axes), "keepdims": keepdims});
+    operation(cx, id, numpy(class), config, Vec::new())
+}
+
+/// A shape with the batch axis in it: at most one extent may be free.
+fn regrouped(cx: &mut Writer<'_>, id: NodeId, regroup: &Regroup) -> Result<Out, FormatError> {
+    let dims = cx.graph.dims(cx.node(id).inputs[0]);
+    let extent = |extent: &Extent| match *extent {
+        Extent::Known(n) => n as i64,
+        Extent::Of(axis) => dims[axis].map_or(-1, |n| n as i64),
+        Extent::Rest => -1,
+    };
+    let shape: Vec<i64> = regroup.target.iter().map(extent).collect();
+    if shape.iter().filter(|&&n| n < 0).count() > 1 {
+        let text = "Keras reshapes to a shape of which at most one extent is free";
+        return Err(FormatError::unsupported(text).with_hint("give the input's shape (`--input-shape`)"));
+    }
+    // A layer does where the batch stays: it is saved without the size of the batch.
+    if let ([-1, rest @ ..], Some(None)) = (&shape[..], cx.graph.dims(id).first())
+        && matches!(regroup.target.first(), Some(Extent::Of(0)))
+    {
+        let target = json!(rest);
+        return simple(cx, id, "Reshape", json!({"target_shape": target}));
+    }
+    operation(cx, id, numpy("Reshape"), json!({"newshape": shape}), Vec::new())
+}
+
+/// Positions that are none are the last one of a longer axis, where the fill is.
+fn taken(cx: &mut Writer<'_>, id: NodeId, take: &Take) -> Result<Out, FormatError> {
+    let x = cx.node(id).inputs[0];
+    let mut dims = cx.graph.dims(x);
+    let axis = reduced(cx, id, &[take.axis])[0];
+    let at = axis as usize;
+    let mut value = cx.arg(x)?;
+    let mut none = 0;
+    if take.positions.contains(&None) {
+        none = dims[at].ok_or_else(|| FormatError::unsupported("padding of an axis of unknown extent"))?;
+        dims[at] = Some(none + 1);
+        let width: Vec<[usize; 2]> = (0..dims.len()).map(|axis| [0, usize::from(axis == at)]).collect();
+        let config = json!({"pad_width": width, "mode": "constant"});
+        let args = vec![value, Arg::Value(number(take.fill)?)];
+        value = Arg::One(cx.part(id, "_fill", (numpy("Pad"), config), &[], args, dims)?);
+    }
+    let positions: Vec<usize> = take.positions.iter().map(|at| at.unwrap_or(none)).collect();
+    let positions = json!({"class_name": "__numpy__", "config": {"value": positions, "dtype": "int32"}});
+    let args = vec![value, Arg::Value(positions)];
+    cx.add(id, "", numpy("Take"), json!({"axis": axis}), &[], args)
 }
 
 /// A layer of one input without weights.

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use binesh_core::{Op, Tensor};
-use hdf5_pure::{AttrValue, FileBuilder, LibVer};
+use hdf5_pure::{AttrValue, DatasetBuilder, FileBuilder, LibVer};
 
 use super::records::{Model, Weight};
 use crate::error::FormatError;
@@ -26,18 +25,7 @@ pub(super) fn h5(model: &Model, network: &Network) -> Result<Vec<u8>, FormatErro
         let mut vars = group.create_group("vars");
         vars.set_attr("name", AttrValue::String(layer.name.clone()));
         for (i, weight) in layer.weights.iter().enumerate() {
-            let dataset = vars.create_dataset(&i.to_string());
-            match weight {
-                Weight::Node(id, shape) => {
-                    let value = value(network, *id)
-                        .ok_or_else(|| FormatError::malformed("the weight has no value"))?;
-                    let extents: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
-                    dataset.with_f32_data(value.data()).with_shape(&extents);
-                }
-                Weight::Count(count) => {
-                    dataset.with_i32_data(&[*count]).with_shape(&[]);
-                }
-            }
+            variable(vars.create_dataset(&i.to_string()), weight, network)?;
         }
         group.add_group(vars.finish());
         layers.add_group(group.finish());
@@ -46,10 +34,21 @@ pub(super) fn h5(model: &Model, network: &Network) -> Result<Vec<u8>, FormatErro
     file.finish().map_err(|e| FormatError::unsupported(format!("the weights cannot be written as HDF5: {e}")))
 }
 
-/// The value of a weight, or of a constant that stands for one.
-pub(super) fn value(network: &Network, id: binesh_core::NodeId) -> Option<&Tensor> {
-    match &network.graph.node(id).op {
-        Op::Constant(constant) => Some(&constant.value),
-        _ => network.params.get(id),
+/// The values of one variable.
+pub(super) fn variable(
+    dataset: &mut DatasetBuilder,
+    weight: &Weight,
+    network: &Network,
+) -> Result<(), FormatError> {
+    match weight {
+        Weight::Node(id, shape) => {
+            let value = network.value(*id)?;
+            let extents: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+            dataset.with_f32_data(value.data()).with_shape(&extents);
+        }
+        Weight::Count(count) => {
+            dataset.with_i32_data(&[*count]).with_shape(&[]);
+        }
     }
+    Ok(())
 }
