@@ -2,7 +2,7 @@
 (`requirements-torch.txt`, with onnx 1.23.2 and onnxscript 0.7.2).
 
 Without arguments it makes the small goldens `golden/onnx_*`: each shows one thing that a reader can get wrong, mostly in the
-layout. With a folder and names it makes whole networks of torchvision with random weights, which are never committed, their biases
+layout. With a folder and names it makes whole networks of torchvision, or of timm as `timm/NAME`, with random weights, which are never committed, their biases
 moved a little, so that no value is near a kink of a rectifier (`kinks.py`):
 `BINESH_ONNX_GOLDEN=OUTDIR cargo test --release -p binesh --test onnx_goldens`.
 
@@ -242,10 +242,16 @@ def main():
             make(ROOT / f"onnx_{name}", build(), shape)
         return
     for name in sys.argv[2:]:
-        kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
         torch.manual_seed(zlib.crc32(name.encode()))
-        side = 299 if name == "inception_v3" else 224
-        make(pathlib.Path(sys.argv[1]) / name, getattr(torchvision.models, name)(weights=None, **kwargs), (3, side, side), double=True, keep=True)
+        side = 299 if name.endswith("inception_v3") else 224
+        if name.startswith("timm/"):
+            import timm
+
+            model = timm.create_model(name[5:])
+        else:
+            kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+            model = getattr(torchvision.models, name)(weights=None, **kwargs)
+        make(pathlib.Path(sys.argv[1]) / name.replace("/", "."), model, (3, side, side), double=True, keep=True)
 
 
 main()
