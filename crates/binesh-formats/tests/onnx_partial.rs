@@ -41,6 +41,4 @@ fn broken_files_are_errors_still() {
         let without = load(bad(name), name, &LoadCx::default()).unwrap_err().to_string();
         assert_eq!(load(bad(name), name, &partial()).unwrap_err().to_string(), without);
     }
-    let e = load(bad("onnx_domain.onnx"), "it", &partial()).unwrap_err().to_string();
-    assert_eq!(e, "it: nothing of the graph can be computed");
 }

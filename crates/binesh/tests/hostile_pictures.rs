@@ -7,7 +7,6 @@
 mod bytes;
 
 use std::alloc::System;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -69,7 +68,8 @@ fn bomb() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, 1, 1);
     encoder.add_ztxt_chunk("Comment".to_owned(), "0".repeat(100 << 20)).unwrap();
-    encoder.write_header().unwrap().into_stream_writer().unwrap().write_all(&[7]).unwrap();
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.write_header().unwrap().write_image_data(&[7]).unwrap();
     bytes
 }
 
