@@ -21,9 +21,11 @@ fn the_part_before_an_unknown_operator() {
     let (loaded, report) = load(bad("onnx_operator.onnx"), "it", &partial()).unwrap();
     let Loaded::Model(network) = loaded else { panic!("no network") };
     let names: Vec<&str> = network.graph.ids().map(|id| network.graph.node(id).name.as_str()).collect();
-    assert_eq!(report.left_out, ["operator `GridSample` of opset 17 is not supported"].map(|why| {
-        format!("layer `gridsample` (GridSample): {why}")
-    }));
+    assert_eq!(
+        report.left_out,
+        ["operator `GridSample` of opset 17 is not supported"]
+            .map(|why| { format!("layer `gridsample` (GridSample): {why}") })
+    );
     let [output] = network.graph.outputs() else { panic!("{names:?}") };
     // In the file's own layout.
     let inputs = &network.graph.node(*output).inputs;
@@ -37,7 +39,8 @@ fn the_part_before_an_unknown_operator() {
 /// What is wrong with a file, and not only unknown, is an error still.
 #[test]
 fn broken_files_are_errors_still() {
-    for name in ["onnx_dangling.onnx", "onnx_cut_short.onnx", "onnx_channels.onnx", "onnx_short_weight.onnx"] {
+    for name in ["onnx_dangling.onnx", "onnx_cut_short.onnx", "onnx_channels.onnx", "onnx_short_weight.onnx"]
+    {
         let without = load(bad(name), name, &LoadCx::default()).unwrap_err().to_string();
         assert_eq!(load(bad(name), name, &partial()).unwrap_err().to_string(), without);
     }

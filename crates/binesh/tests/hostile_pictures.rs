@@ -37,10 +37,15 @@ fn testdata(name: &str) -> PathBuf {
 }
 
 fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(testdata(folder)).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(testdata(folder))
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
-    let read = |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap());
+    let read = |path: PathBuf| {
+        (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap())
+    };
     paths.into_iter().filter(|path| path.is_file()).map(read).collect()
 }
 
@@ -56,7 +61,11 @@ fn decoded(what: &str, bytes: &[u8]) -> bool {
     let decoded = decode("x", bytes, &options);
     let (time, memory) = (start.elapsed(), COUNTED.stats().bytes_allocated.wrapping_sub(before));
     assert!(time < PATIENCE, "{what}: took {time:?}");
-    assert!(memory <= BASE + PER_BYTE * bytes.len(), "{what}: allocated {memory} bytes for a file of {}", bytes.len());
+    assert!(
+        memory <= BASE + PER_BYTE * bytes.len(),
+        "{what}: allocated {memory} bytes for a file of {}",
+        bytes.len()
+    );
     decoded.is_ok_and(|picture| {
         assert!((picture.height() * picture.width()) as u64 <= PIXELS, "{what}");
         true

@@ -134,7 +134,8 @@ fn maps_are_resized_as_by_onnx_runtime() {
     let x = tensor(&npz.read("input/0").unwrap()).permuted(&[0, 2, 3, 1]);
     let outputs = network.graph.outputs();
     let session = run(&network, &x, outputs, Grads::None).unwrap();
-    let names: Vec<String> = npz.names().iter().filter_map(|n| n.strip_prefix("output/").map(str::to_owned)).collect();
+    let names: Vec<String> =
+        npz.names().iter().filter_map(|n| n.strip_prefix("output/").map(str::to_owned)).collect();
     assert_eq!((names.len(), outputs.len()), (72, 72));
     let mut failures = Vec::new();
     for (name, &id) in names.iter().zip(outputs) {

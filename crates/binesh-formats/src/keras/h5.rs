@@ -117,7 +117,15 @@ impl H5 {
             ));
         };
         let datasets = walk.datasets;
-        Ok(Self { datasets, limits: limits.clone(), made: Cell::new(0), model_config, keras_version, backend, weights })
+        Ok(Self {
+            datasets,
+            limits: limits.clone(),
+            made: Cell::new(0),
+            model_config,
+            keras_version,
+            backend,
+            weights,
+        })
     }
 
     /// The values of a tensor in C order, as f32 whatever the file holds.

@@ -86,7 +86,8 @@ pub(crate) fn change_bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Rando
             });
             if let Some(at) = near {
                 let value = number(&bytes[at..at + width]);
-                let new = random.pick(&[value - 1, value + 1, value * 2, len as u64, len as u64 + 1, u64::MAX, 0]);
+                let new =
+                    random.pick(&[value - 1, value + 1, value * 2, len as u64, len as u64 + 1, u64::MAX, 0]);
                 bytes[at..at + width].copy_from_slice(&new.to_le_bytes()[..width]);
             }
         }
@@ -94,7 +95,14 @@ pub(crate) fn change_bytes(bytes: &mut Vec<u8>, other: &[u8], random: &mut Rando
             // A number in a text.
             if let Some(at) = (at..len).take(512).find(|&at| bytes[at].is_ascii_digit()) {
                 let digits = bytes[at..].iter().take_while(|b| b.is_ascii_digit()).count();
-                let new: &[u8] = random.pick(&[&b"0"[..], b"-1", b"4294967296", b"18446744073709551615", b"1e9", b"99999"]);
+                let new: &[u8] = random.pick(&[
+                    &b"0"[..],
+                    b"-1",
+                    b"4294967296",
+                    b"18446744073709551615",
+                    b"1e9",
+                    b"99999",
+                ]);
                 bytes.splice(at..at + digits, new.iter().copied());
             }
         }

@@ -27,7 +27,9 @@ fn inside(bytes: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
         return archive(bytes, other, random);
     }
     let first = bytes.iter().find(|b| !b.is_ascii_whitespace());
-    if first == Some(&b'{') && let Ok(mut value) = serde_json::from_slice(bytes) {
+    if first == Some(&b'{')
+        && let Ok(mut value) = serde_json::from_slice(bytes)
+    {
         change_json(&mut value, random);
         return Some(value.to_string().into_bytes());
     }
@@ -56,7 +58,8 @@ fn archive(bytes: &[u8], other: &[u8], random: &mut Random) -> Option<Vec<u8>> {
                 _ => change_bytes(&mut content, other, random),
             }
         }
-        let method = random.pick(&[CompressionMethod::Stored, CompressionMethod::Stored, CompressionMethod::Deflated]);
+        let method =
+            random.pick(&[CompressionMethod::Stored, CompressionMethod::Stored, CompressionMethod::Deflated]);
         made.start_file(name, SimpleFileOptions::default().compression_method(method)).ok()?;
         made.write_all(&content).ok()?;
     }

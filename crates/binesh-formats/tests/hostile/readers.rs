@@ -27,7 +27,11 @@ pub(crate) const READERS: &[Reader] = &[
     Reader { name: "safetensors", seeds: &[".safetensors"], read: safetensors },
     Reader { name: "npy", seeds: &[".npz"], read: npy },
     Reader { name: "npz", seeds: &[".npz"], read: npz },
-    Reader { name: "any", seeds: &[".h5", ".keras", ".json", ".onnx", ".pth", ".pt", ".pkl", ".safetensors"], read: any },
+    Reader {
+        name: "any",
+        seeds: &[".h5", ".keras", ".json", ".onnx", ".pth", ".pt", ".pkl", ".safetensors"],
+        read: any,
+    },
 ];
 
 pub(crate) fn keras_h5(bytes: &[u8]) -> bool {
