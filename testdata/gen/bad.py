@@ -52,6 +52,13 @@ def drop_bias(file):
     group.attrs["weight_names"] = group.attrs["weight_names"][:1]
 
 
+def one_more(file):
+    group = file["model_weights/conv"]
+    names = list(group.attrs["weight_names"])
+    group[names[0] + "_again"] = np.zeros((3, 3, 2, 3), "float32")
+    group.attrs["weight_names"] = [*names, names[0] + "_again"]
+
+
 def wrong_kernel(file):
     group = file["model_weights/head"]
     path = group.attrs["weight_names"][0]
@@ -112,6 +119,7 @@ def main():
     rename_class("new_attribute.h5", "conv", "Conv2D", gating="softmax")
     edited("missing_weight.h5", drop_bias)
     edited("wrong_shape.h5", wrong_kernel)
+    edited("extra_weight.h5", one_more)
     edited("missing_layer.h5", forget_layer)
     edited("lost_dataset.h5", point_nowhere)
     edited("text_dataset.h5", as_text)

@@ -2,7 +2,8 @@
 (`requirements-torch.txt`, with onnx 1.23.2 and onnxscript 0.7.2).
 
 Without arguments it makes the small goldens `golden/onnx_*`: each shows one thing that a reader can get wrong, mostly in the
-layout. With a folder and names it makes whole networks of torchvision with random weights, which are never committed:
+layout. With a folder and names it makes whole networks of torchvision, or of timm as `timm/NAME`, with random weights, which are never committed, their biases
+moved a little, so that no value is near a kink of a rectifier (`kinks.py`):
 `BINESH_ONNX_GOLDEN=OUTDIR cargo test --release -p binesh --test onnx_goldens`.
 
   script.onnx, dynamo.onnx   the two exporters' files
@@ -21,6 +22,8 @@ import onnx
 import torch
 import torchvision
 from torch import nn
+
+from kinks import margins, straighten
 
 warnings.filterwarnings("ignore")
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "golden"
@@ -180,6 +183,11 @@ def make(folder, model, shape, n=2, double=False, keep=False):
     randomise(model, seed)
     model.eval()
     x = torch.from_numpy(np.random.default_rng(seed).normal(0, 1, (n, *shape)).astype("float32"))
+    about = ""
+    if double:
+        moved = straighten(model.double(), x.double())
+        about = f"biases moved by {moved[0]:.1e} ({moved[1]} have none), " + "kinks at {:.1e}, maxima at {:.1e}".format(*margins(model, x.double()))
+        model.float()
     axes = {"x": {0: "batch"}}
     if not (keep and (folder / "dynamo.onnx").exists()):
         torch.onnx.export(model, (x,), folder / "script.onnx", dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes | {"y": {0: "batch"}})
@@ -210,7 +218,7 @@ def make(folder, model, shape, n=2, double=False, keep=False):
     np.savez_compressed(folder / "io.npz", **arrays)
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "onnx": onnx.__version__}
     (folder / "io.json").write_text(json.dumps({"versions": versions, "noise": noise}, indent=1) + "\n")
-    print(folder.name, flush=True)
+    print(folder.name, about, f"noise {noise:.1e}", flush=True)
 
 
 def strip(path):
@@ -234,10 +242,16 @@ def main():
             make(ROOT / f"onnx_{name}", build(), shape)
         return
     for name in sys.argv[2:]:
-        kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
         torch.manual_seed(zlib.crc32(name.encode()))
-        side = 299 if name == "inception_v3" else 224
-        make(pathlib.Path(sys.argv[1]) / name, getattr(torchvision.models, name)(weights=None, **kwargs), (3, side, side), double=True, keep=True)
+        side = 299 if name.endswith("inception_v3") else 224
+        if name.startswith("timm/"):
+            import timm
+
+            model = timm.create_model(name[5:])
+        else:
+            kwargs = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+            model = getattr(torchvision.models, name)(weights=None, **kwargs)
+        make(pathlib.Path(sys.argv[1]) / name.replace("/", "."), model, (3, side, side), double=True, keep=True)
 
 
 main()

@@ -3,7 +3,8 @@
 `python zoo.py [NAME...]` writes `golden/zoo/NAME.npz`. Weights are not stored: element `i` of tensor `name` is
 `offset + scale * noise(name, i)` in f32, with one offset and one scale for each tensor, so that networks of full size fit
 in a few kilobytes. Batch norms get the mean and variance that their input really has, so that no signal dies away.
-`python zoo.py --files DIR [NAME...]` writes them as `torch.save` does, with outputs and all of the gradient, outside git.
+`python zoo.py --files DIR [NAME...]` writes them as `torch.save` does, with outputs and all of the gradient, outside git; their
+biases are moved a little, so that no value is near a kink of a rectifier (`kinks.py`). With `--kinks` they are not.
 
 Outputs and gradients are computed in f64. Arrays: `names` (bytes of the tensors' names, one a line), `shapes` (rank and extents, one tensor after another), `offsets`,
 `scales`, `input` (rows, columns, and the number behind `input` in the name of the pixels' noise), `output` [N, classes], `gradient` (of sum(output * noise("seed", i)) by the input
@@ -19,6 +20,8 @@ import numpy as np
 import timm
 import torch
 import torchvision
+
+from kinks import margins, straighten
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden" / "zoo"
 CLASSES = 10
@@ -193,7 +196,7 @@ def run(model, x):
     return output.detach().numpy(), x.grad.permute(0, 2, 3, 1).contiguous().numpy().ravel()
 
 
-def golden(name, files):
+def golden(name, files, straight):
     maker, side = MODELS[name]
     torch.manual_seed(0)
     model = maker()
@@ -206,8 +209,9 @@ def golden(name, files):
         pixels = noise(f"input {attempt}", (2, side, side, 3))
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         parts = fill(model.float(), x)
-        state = {k: v.clone() for k, v in model.state_dict().items()}
         model.double()
+        moved = straighten(model, x.double()) if straight else (0.0, 0)
+        state = {k: v.clone() if v.dtype == torch.int64 else v.float() for k, v in model.state_dict().items()}
         out, gradient = run(model, x.double())
         shaken = 0
         for i in range(SHAKES):
@@ -216,6 +220,7 @@ def golden(name, files):
             shaken = max(shaken, np.abs(other - gradient).max() / np.abs(gradient).max())
         if best is None or shaken < best[0]:
             best = shaken, attempt, parts, state, out, gradient
+            about = f"biases moved by {moved[0]:.1e} ({moved[1]} have none), kinks at {{0[0]:.1e}}, maxima at {{0[1]:.1e}}".format(margins(model, x.double()))
         if shaken < 5e-5:
             break
     shaken, attempt, parts, state, out, gradient = best
@@ -240,18 +245,21 @@ def golden(name, files):
     np.savez_compressed(path, **arrays)
     if files:
         torch.save(state, path.with_suffix(".pth"))
-    print(f"{name}: output up to {np.abs(out).max():.3g}, gradient up to {peak:.3g}, pixels {attempt}, shaken {shaken:.1e}, {path.stat().st_size / 1024:.1f} kB", flush=True)
+    print(f"{name}: output up to {np.abs(out).max():.3g}, gradient up to {peak:.3g}, pixels {attempt}, shaken {shaken:.1e}, {path.stat().st_size / 1024:.1f} kB; {about}", flush=True)
 
 
 def main(arguments):
-    files = None
+    files, straight = None, False
     if arguments[:1] == ["--files"]:
-        files = pathlib.Path(arguments[1])
+        files, straight = pathlib.Path(arguments[1]), True
         arguments = arguments[2:]
+    if arguments[:1] == ["--kinks"]:
+        straight = False
+        arguments = arguments[1:]
     folder = files or GOLDEN
     folder.mkdir(parents=True, exist_ok=True)
     for name in arguments or (MODELS if files else COMMITTED):
-        golden(name, files)
+        golden(name, files, straight)
     about = {m.__name__: m.__version__ for m in (torch, torchvision, timm, np)}
     (folder / "io.json").write_text(json.dumps(about, indent=1) + "\n")
 

@@ -17,6 +17,8 @@ pub(crate) struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
     bytes: &'a [u8],
     limits: Limits,
+    /// Unpacked bytes that were asked for so far.
+    asked_for: u64,
 }
 
 /// The bytes of an entry.
@@ -36,7 +38,7 @@ impl<'a> Archive<'a> {
         let zip = ZipArchive::with_config(config, Cursor::new(bytes))
             .map_err(|e| broken("not a readable zip archive", &e))?;
         Limits::check("the number of archive entries", zip.len() as u64, limits.archive_entries as u64)?;
-        Ok(Self { zip, bytes, limits: limits.clone() })
+        Ok(Self { zip, bytes, limits: limits.clone(), asked_for: 0 })
     }
 
     /// Names of the entries, in the archive's order. A name that is not UTF-8 is no name of ours and is left out.
@@ -75,6 +77,12 @@ impl<'a> Archive<'a> {
                 ratio,
                 self.limits.archive_ratio,
             )?;
+        }
+        // Many small entries may unpack to as much as one, or be the same bytes under many names.
+        self.asked_for = self.asked_for.saturating_add(unpacked);
+        if self.asked_for > Limits::RATIO_FLOOR {
+            let ratio = self.asked_for / (self.bytes.len() as u64).max(1);
+            Limits::check("the compression ratio of the archive", ratio, self.limits.archive_ratio)?;
         }
         let damaged = |e| FormatError::malformed(format!("archive entry `{name}` is damaged: {e}"));
         if entry.compression() == CompressionMethod::Stored
@@ -163,6 +171,17 @@ pub(crate) mod tests {
         let bytes = zip_of(&[("b", &zeros)], CompressionMethod::Deflated);
         let e = Archive::open(&bytes, &Limits::default()).unwrap().read("b", u64::MAX).unwrap_err();
         assert!(e.to_string().starts_with("the compression ratio of archive entry `b` is 10"), "{e}");
+    }
+
+    #[test]
+    fn many_small_bombs_are_one() {
+        let zeros = vec![0; 10 << 20];
+        let names: Vec<String> = (0..8).map(|i| i.to_string()).collect();
+        let entries: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &zeros[..])).collect();
+        let bytes = zip_of(&entries, CompressionMethod::Deflated);
+        let mut archive = Archive::open(&bytes, &Limits::default()).unwrap();
+        let refused = names.iter().find_map(|name| archive.read(name, u64::MAX).err()).unwrap().to_string();
+        assert!(refused.starts_with("the compression ratio of the archive is"), "{refused}");
     }
 
     #[test]

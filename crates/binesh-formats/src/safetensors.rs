@@ -118,6 +118,7 @@ fn read_in_order(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Tensor)>,
         .map_err(|e| FormatError::malformed(format!("not a safetensors file: {e}")))?;
     let mut views: Vec<_> = file.iter().collect();
     views.sort_by_key(|(_, view)| view.data().as_ptr());
+    let mut made = 0;
     views
         .into_iter()
         .map(|(name, view)| {
@@ -127,6 +128,7 @@ fn read_in_order(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Tensor)>,
                 elements.unwrap_or(u64::MAX),
                 limits.tensor_elements,
             )?;
+            made = limits.all_elements(made, view.shape().iter().product())?;
             let dtype = dtype(view.dtype()).ok_or_else(|| {
                 FormatError::unsupported(format!("tensor `{name}` has type {:?}", view.dtype()))
             })?;

@@ -1,7 +1,7 @@
-//! ONNX files of PyTorch's two exporters against PyTorch (`testdata/gen/onnx_torch.py`): outputs, all layers at once and
-//! fused, and the gradient of the input.
+//! ONNX files of PyTorch's two exporters against PyTorch (`testdata/gen/onnx_torch.py`), of Keras 3 and of tf2onnx against Keras
+//! (`keras_onnx.py`): outputs, all layers at once and fused, and the gradient of the input.
 //!
-//! `BINESH_ONNX_GOLDEN` names a folder of further ones, whole networks of torchvision.
+//! `BINESH_ONNX_GOLDEN` names a folder of further ones, whole networks of torchvision, timm and `keras.applications`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,28 +16,40 @@ const TOLERANCE: f32 = 1e-4;
 /// near the kink of a rectifier takes the other side (`docs/numerics.md`).
 const NOISE_MARGIN: f32 = 3.0;
 
+/// The same for a single `Resize`.
+const RESIZED: f32 = 5e-6;
+
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden")
 }
 
 fn folders(root: &Path) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
-    folders.retain(|folder| folder.join("script.onnx").exists());
+    folders.retain(|folder| folder.join("io.npz").exists() && !files(folder).is_empty());
     folders.sort();
     folders
 }
 
-#[test]
-fn small_networks_of_both_exporters() {
-    assert_eq!(check_all(&golden()), 14, "a golden is missing");
+/// What each exporter made of a folder's network.
+fn files(folder: &Path) -> Vec<String> {
+    const EXPORTERS: [&str; 5] = ["script", "dynamo", "keras", "tf2onnx", "tf2onnx_nchw"];
+    let there = |name: &&str| folder.join(format!("{name}.onnx")).exists();
+    EXPORTERS.iter().filter(|name| there(name)).map(|name| (*name).to_owned()).collect()
 }
 
 #[test]
-fn whole_networks_of_both_exporters() {
+fn small_networks_of_all_exporters() {
+    assert_eq!(check_all(&golden()), 14 + 9, "a golden is missing");
+}
+
+#[test]
+fn whole_networks_of_all_exporters() {
     match std::env::var_os("BINESH_ONNX_GOLDEN") {
         Some(root) => assert!(check_all(Path::new(&root)) > 0, "there are no networks"),
         None => {
-            eprintln!("skipped: BINESH_ONNX_GOLDEN does not name a folder made by testdata/gen/onnx_torch.py")
+            eprintln!(
+                "skipped: BINESH_ONNX_GOLDEN names no folder made by testdata/gen/onnx_torch.py or keras_onnx.py"
+            )
         }
     }
 }
@@ -46,10 +58,10 @@ fn check_all(root: &Path) -> usize {
     let mut files = 0;
     let mut failures = Vec::new();
     for folder in folders(root) {
-        for exporter in ["script", "dynamo"] {
+        for exporter in self::files(&folder) {
             files += 1;
             let name = format!("{}/{exporter}", folder.file_name().unwrap().to_str().unwrap());
-            match check(&folder, exporter) {
+            match check(&folder, &exporter) {
                 Ok([output, grad]) => println!("{name}: outputs {output:.1e}, input gradient {grad:.1e}"),
                 Err(e) => failures.push(format!("{name}: {e}")),
             }
@@ -73,8 +85,17 @@ fn check(folder: &Path, exporter: &str) -> Result<[f32; 2], String> {
     let mut npz = Npz::open(&io, &Limits::default()).unwrap();
     let [x, y, seed, grad] =
         ["input/0", "output/0", "seed", "grad/input/0"].map(|key| npz.read(key).unwrap());
-    let x = tensor(&x).permuted(&[0, 2, 3, 1]);
     let graph = &network.graph;
+    // What exporters of Keras say has the channels first may still be given as the golden has it.
+    let first = report.transposed.iter().any(|line| line.ends_with("[N, C, H, W] is given as [N, H, W, C]"));
+    let torch = matches!(exporter, "script" | "dynamo");
+    if first != (torch || exporter == "tf2onnx_nchw") {
+        return Err(format!("the layout of the input is misread: {:?}", report.transposed));
+    }
+    let mut x = tensor(&x);
+    if torch {
+        x = x.permuted(&[0, 2, 3, 1]);
+    }
     let output = graph.outputs()[0];
 
     // Every layer at once: nothing can be fused.
@@ -90,11 +111,43 @@ fn check(folder: &Path, exporter: &str) -> Result<[f32; 2], String> {
     session
         .backward(&network.params, &[(output, tensor(&seed))], ReluRule::Exact)
         .map_err(|e| e.to_string())?;
-    let got = session.grad(graph.inputs()[0]).unwrap().to_tensor().permuted(&[0, 3, 1, 2]);
+    let mut got = session.grad(graph.inputs()[0]).unwrap().to_tensor();
+    if torch {
+        got = got.permuted(&[0, 3, 1, 2]);
+    }
     let about: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("io.json")).unwrap()).unwrap();
     let allowed = TOLERANCE.max(NOISE_MARGIN * about["noise"].as_f64().unwrap() as f32);
     Ok([worst, difference("gradient of the input", &grad, got.data(), allowed)?])
+}
+
+/// Every mode, rule of coordinates and rounding of `Resize`, as ONNX Runtime computes them (`testdata/gen/onnx_resizes.py`).
+#[test]
+fn maps_are_resized_as_by_onnx_runtime() {
+    let folder = golden().join("onnx_resizes");
+    let bytes = std::fs::read(folder.join("resizes.onnx")).unwrap();
+    let Ok((Loaded::Model(network), _)) = load(bytes, "resizes", &LoadCx::default()) else {
+        panic!("no network")
+    };
+    let io = std::fs::read(folder.join("io.npz")).unwrap();
+    let mut npz = Npz::open(&io, &Limits::default()).unwrap();
+    let x = tensor(&npz.read("input/0").unwrap()).permuted(&[0, 2, 3, 1]);
+    let outputs = network.graph.outputs();
+    let session = run(&network, &x, outputs, Grads::None).unwrap();
+    let names: Vec<String> =
+        npz.names().iter().filter_map(|n| n.strip_prefix("output/").map(str::to_owned)).collect();
+    assert_eq!((names.len(), outputs.len()), (72, 72));
+    let mut failures = Vec::new();
+    for (name, &id) in names.iter().zip(outputs) {
+        let want = npz.read(&format!("output/{name}")).unwrap();
+        let got = session.value(id);
+        if got.shape().dims() != want.shape {
+            failures.push(format!("{name}: shape {}, expected {:?}", got.shape(), want.shape));
+        } else if let Err(e) = difference(name, &want, got.data(), RESIZED) {
+            failures.push(e);
+        }
+    }
+    assert!(failures.is_empty(), "{} of 72 differ:\n{}", failures.len(), failures.join("\n"));
 }
 
 fn run(network: &Network, x: &Tensor, want: &[NodeId], grads: Grads<'_>) -> Result<Session, String> {

@@ -7,6 +7,7 @@
 //! `hdf5-pure` returns an error for every damaged file it was tried on (14 files, each cut at every 37th byte and with
 //! 60,000 random changes, arithmetic overflow trapped); here only sizes are limited.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
@@ -25,6 +26,8 @@ pub(crate) struct H5 {
     /// By path: finding one again would walk every group on the way to it.
     datasets: HashMap<String, Dataset>,
     limits: Limits,
+    /// Elements read so far: many names may be of one tensor.
+    made: Cell<u64>,
     /// The architecture, as JSON text, of a whole-model file.
     pub(crate) model_config: Option<String>,
     /// `2.15.0`; `None` in files of Keras 1.0 and weights-only files of Keras 1.
@@ -122,7 +125,16 @@ impl H5 {
             ));
         };
         let datasets = walk.datasets;
-        Ok(Self { datasets, limits: limits.clone(), model_config, keras_version, backend, meta, weights })
+        Ok(Self {
+            datasets,
+            limits: limits.clone(),
+            made: Cell::new(0),
+            model_config,
+            keras_version,
+            backend,
+            meta,
+            weights,
+        })
     }
 
     /// The values of a tensor in C order, as f32 whatever the file holds.
@@ -132,6 +144,7 @@ impl H5 {
             .get(&tensor.path)
             .ok_or_else(|| FormatError::malformed(format!("the file has no tensor `{}`", tensor.path)))?;
         let elements = elements(&tensor.path, &tensor.shape, &self.limits)?;
+        self.made.set(self.limits.all_elements(self.made.get(), elements)?);
         let values = decode(dataset, &tensor.path, elements)?;
         if values.len() != elements {
             return Err(FormatError::malformed(format!(

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use prost::Message;
+
 use super::proto::{AttributeProto, FunctionProto, NodeProto};
 use crate::Limits;
 use crate::error::FormatError;
@@ -15,7 +17,7 @@ pub(super) fn inline(
 ) -> Result<Vec<NodeProto>, FormatError> {
     let by_name =
         functions.iter().map(|f| ((f.domain.as_str(), f.name.as_str(), f.overload.as_str()), f)).collect();
-    let mut inliner = Inliner { by_name, limits, nodes: Vec::new() };
+    let mut inliner = Inliner { by_name, limits, nodes: Vec::new(), copied: 0 };
     for (at, node) in nodes.iter().enumerate() {
         inliner.node(node.clone(), at, 0)?;
     }
@@ -26,7 +28,12 @@ struct Inliner<'a> {
     by_name: HashMap<(&'a str, &'a str, &'a str), &'a FunctionProto>,
     limits: &'a Limits,
     nodes: Vec<NodeProto>,
+    /// Bytes of nodes that were copied, each time that one was.
+    copied: u64,
 }
+
+/// Most bytes of copied nodes: what functions compute, not weights.
+const COPIED: u64 = 256 << 20;
 
 impl Inliner<'_> {
     fn node(&mut self, node: NodeProto, at: usize, depth: usize) -> Result<(), FormatError> {
@@ -62,10 +69,9 @@ impl Inliner<'_> {
                 copy.name = format!("{call}/{}", inner.name);
             }
             copy.attribute = inner.attribute.iter().filter_map(|a| given(a, &node, function)).collect();
-            // Names grow with each level of nesting.
-            let length =
-                copy.input.iter().chain(&copy.output).map(String::len).sum::<usize>() + copy.name.len();
-            Limits::check("the length of the names of a function's values", length as u64, 1 << 20)?;
+            // Names grow with each level of nesting, and constants may be large.
+            self.copied = self.copied.saturating_add(copy.encoded_len() as u64);
+            Limits::check("the size in bytes of the nodes of all calls of functions", self.copied, COPIED)?;
             self.node(copy, at, depth + 1)?;
         }
         Ok(())

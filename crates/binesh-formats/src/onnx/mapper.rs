@@ -395,9 +395,7 @@ impl<'a> Mapper<'a> {
             Some(Value::Stored(stored)) => {
                 let value = tensor::read(stored, self.cx)?;
                 // A large tensor that thousands of nodes read is no network's.
-                self.decoded.set(self.decoded.get().saturating_add(value.len() as u64));
-                let most = self.cx.limits.tensor_elements.saturating_mul(8);
-                Limits::check("the number of elements of all uses of weights", self.decoded.get(), most)?;
+                self.decoded.set(self.cx.limits.all_elements(self.decoded.get(), value.len())?);
                 Some(Known::constant(value))
             }
             _ => None,

@@ -142,6 +142,7 @@ pub(super) fn lay_out<'a, 'b>(
         of_storage.push(index);
     }
     let mut laid: Vec<Option<Tensor>> = found.iter().map(|_| None).collect();
+    let mut made = 0;
     for key in order {
         let of_storage = &users[key];
         let storage = found[of_storage[0]].1.storage;
@@ -168,6 +169,7 @@ pub(super) fn lay_out<'a, 'b>(
             left = left.checked_sub(view.elements).ok_or_else(|| {
                 of(format!("storage `{key}` is shared by more than {SHARES} tensors of its size"))
             })?;
+            made = limits.all_elements(made, view.elements)?;
             let data = view.gather(storage.dtype, &bytes);
             laid[index] = Some(Tensor::new(view.shape, data).map_err(|e| of(e.to_string()))?);
         }
