@@ -167,4 +167,8 @@ pub enum ReluRule {
     Guided,
     /// Deconvnet (Zeiler and Fergus 2014, arXiv:1311.2901): drops negative gradients, ignores the input's sign.
     Deconv,
+    /// Lucid's `redirected_relu_grad` and `redirected_relu6_grad`, of a loss that is to fall: where the derivative is zero
+    /// all over one of the batch's examples, the gradient passes but for what would push a value further out of the
+    /// rectifier's range. So a picture can leave a place in which a channel is silent.
+    Redirected,
 }

@@ -114,6 +114,32 @@ pub enum Error {
         /// Its shape.
         shape: String,
     },
+    /// A channel that does not exist.
+    #[error("layer `{layer}` has no channel {channel}: it has {channels}, numbered from 0")]
+    NoChannel {
+        /// The layer.
+        layer: String,
+        /// As asked for.
+        channel: usize,
+        /// How many there are.
+        channels: usize,
+    },
+    /// Something to be learned that makes no sense for this network.
+    #[error("`{text}`: {reason}")]
+    Objective {
+        /// As asked for.
+        text: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A size that the network does not take.
+    #[error("the network takes pictures of {}x{} alone, not {}x{}", fixed[0], fixed[1], size[0], size[1])]
+    Size {
+        /// Rows and columns asked for.
+        size: [usize; 2],
+        /// Those of the network.
+        fixed: [usize; 2],
+    },
     /// No layer to make a heatmap from.
     #[error("no layer of the model has a map larger than 1x1 on the way to its output")]
     NoMap,

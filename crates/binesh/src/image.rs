@@ -15,7 +15,7 @@ pub use binesh_formats::meta::{Color, Fit, Interpolation, Preprocess, Preprocess
 pub(crate) use decode::looks_like_a_picture;
 pub use decode::{DecodeOptions, Limits, Orientation, Transparency, decode, open};
 pub use preprocess::{FieldOfView, deprocess, field_of_view, to_tensor};
-pub(crate) use preprocess::{geometry_only, scale};
+pub(crate) use preprocess::{affine, geometry_only, scale};
 pub use resample::{resize_map, resize_tf};
 
 /// 8-bit pixels, rows from the top, channels last: `[H, W, C]` with C = 3 (RGB) or 1 (gray). Never empty.

@@ -4,7 +4,9 @@
 pub mod data;
 mod error;
 pub mod image;
+mod linear;
 mod model;
+pub mod random;
 pub mod render;
 pub mod report;
 pub mod train;

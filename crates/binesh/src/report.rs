@@ -4,6 +4,9 @@
 
 mod boxed;
 mod columns;
+pub mod depth;
+pub mod filters;
+mod markup;
 pub mod plan;
 pub mod profile;
 pub mod rates;

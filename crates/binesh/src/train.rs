@@ -28,13 +28,13 @@ mod moved;
 pub mod optimizer;
 pub mod plateau;
 mod probes;
-pub mod random;
 mod run;
 pub mod schedule;
 mod source;
 pub mod stage;
 pub mod tensorboard;
 
+pub use crate::random;
 pub use config::{
     BaseConfig, BatchNormMode, CacheConfig, Config, DataConfig, FineTuningConfig, Recipe, StageConfig,
     Unfreeze, ViewSource, ViewsConfig,

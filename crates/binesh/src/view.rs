@@ -2,15 +2,23 @@
 //! [`METHODS`], from which the program's options and the documentation derive.
 
 mod activations;
+pub mod depth;
+mod excite;
+pub mod filters;
 mod grad_cam;
+mod photos;
 mod probe;
+mod receptive;
 
 use crate::error::Error;
 use crate::image::Picture;
 use crate::model::Model;
 
 pub use activations::{LayerActivation, activations, map_layers};
+pub use excite::{Excited, excite, patch};
+pub use photos::PhotosDone;
 pub use probe::{Probe, Spot};
+pub use receptive::{Field, receptive_field};
 
 /// A way to make a heatmap of a class over a picture.
 pub struct Method {

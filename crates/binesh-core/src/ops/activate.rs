@@ -27,6 +27,14 @@ impl Activate {
         }
     }
 
+    /// The largest value of a rectifier that is flat below 0 and above it; others have no gradient to redirect.
+    fn redirectable(&self) -> Option<f32> {
+        match self.function {
+            Activation::Relu { max, slope: 0.0, threshold: 0.0 } => Some(max),
+            _ => None,
+        }
+    }
+
     /// What the derivative is told by. The commonest functions tell it by their value alone, so that their input need
     /// not be kept: where a relu gave more than 0 its input was the same.
     fn told_by(&self) -> Keeps {
@@ -38,6 +46,25 @@ impl Activate {
                 Keeps::InputsAndOutput
             }
             _ => Keeps::Inputs,
+        }
+    }
+}
+
+/// [`ReluRule::Redirected`], from the rectifier's value `y` and the gradient `d`, which it turns into that of the input.
+///
+/// # Shapes
+/// y and d `[N, ...]`
+fn redirect(max: f32, y: &[f32], d: &mut [f32], examples: usize) {
+    let one = d.len() / examples.max(1);
+    for (y, d) in y.chunks_exact(one).zip(d.chunks_exact_mut(one)) {
+        let silent = y.iter().zip(&*d).all(|(&y, &d)| y <= 0.0 || y >= max || d == 0.0);
+        for (&y, d) in y.iter().zip(d) {
+            let outward = (y <= 0.0 && *d > 0.0) || (y >= max && *d < 0.0);
+            let outside = y <= 0.0 || y >= max;
+            let stops = if silent { outward } else { outside };
+            if stops {
+                *d = 0.0;
+            }
         }
     }
 }
@@ -78,6 +105,11 @@ impl Operator for Activate {
                 activation::backward(cx, self.function, x, y, &positive, dx);
             }
             ReluRule::Deconv if rectifier => dx.iter_mut().zip(dy.data()).for_each(|(dx, dy)| *dx += dy.max(0.0)),
+            ReluRule::Redirected if let Some(max) = self.redirectable() => {
+                let mut d = dy.data().to_vec();
+                redirect(max, y, &mut d, at.input_shape(0).dims().first().copied().unwrap_or(1));
+                dx.iter_mut().zip(d).for_each(|(dx, d)| *dx += d);
+            }
             _ => activation::backward(cx, self.function, x, y, dy.data(), dx),
         }
     }
@@ -89,7 +121,10 @@ impl Operator for Activate {
     fn backward_in_place(&self, cx: Cx<'_>, at: &At<'_>, d: &mut [f32]) {
         let (x, y) = self.told(at);
         let rectifier = matches!(self.function, Activation::Relu { .. });
-        if rectifier && at.rule != ReluRule::Exact {
+        if let (ReluRule::Redirected, Some(max)) = (at.rule, self.redirectable()) {
+            return redirect(max, y, d, at.input_shape(0).dims().first().copied().unwrap_or(1));
+        }
+        if rectifier && matches!(at.rule, ReluRule::Guided | ReluRule::Deconv) {
             d.iter_mut().for_each(|d| *d = d.max(0.0));
         }
         if !(rectifier && at.rule == ReluRule::Deconv) {
@@ -214,6 +249,22 @@ mod tests {
         // Only rectifiers have rules.
         assert_eq!(rule(Activation::Neg, ReluRule::Guided), [-2.0, 2.0, -3.0, 3.0]);
         assert_eq!(rule(Activation::Neg, ReluRule::Deconv), [-2.0, 2.0, -3.0, 3.0]);
+    }
+
+    /// Lucid's `misc/redirected_relu_grad.py`: an example with any derivative left keeps it; a silent one gets the
+    /// gradient that does not push outward.
+    #[test]
+    fn a_silent_example_is_redirected() {
+        let of = |function, shape: [usize; 2], x: &[f32], dy: &[f32]| {
+            op(Activate { function }).input(shape).values(x).gradients(dy, ReluRule::Redirected).remove(0)
+        };
+        let (x, dy) = ([-1.0, -2.0, -3.0, 1.0, -1.0, -2.0], [2.0, -3.0, 0.5, -1.0, -2.0, 3.0]);
+        assert_eq!(of(Activation::RELU, [2, 3], &x, &dy), [0.0, -3.0, 0.0, -1.0, 0.0, 0.0]);
+        // With a gradient of zero where it is not silent, it is as good as silent.
+        assert_eq!(of(Activation::RELU, [1, 3], &[1.0, -1.0, -1.0], &[0.0, -2.0, 2.0]), [0.0, -2.0, 0.0]);
+        let (x, dy) = ([7.0, 8.0, -1.0, -2.0], [-1.0, 2.0, -4.0, 5.0]);
+        assert_eq!(of(Activation::RELU6, [1, 4], &x, &dy), [0.0, 2.0, -4.0, 0.0]);
+        assert_eq!(of(Activation::leaky_relu(0.5), [1, 2], &[-1.0, -1.0], &[2.0, -2.0]), [1.0, -1.0]);
     }
 
     #[test]

@@ -51,6 +51,17 @@ pub(crate) fn scale(x: &mut [f32], preprocess: &Preprocess) {
     }
 }
 
+/// Scaling and order of channels as arithmetic: for each channel of the network's input, the picture's channel behind it and
+/// the factor and offset that make the input of its values 0..=255.
+pub(crate) fn affine(preprocess: &Preprocess) -> Vec<(usize, f32, f32)> {
+    let (values, c) = (Values::of(preprocess), preprocess.channels());
+    let channel = |k: usize| {
+        let (unit, mean, std) = (values.unit, values.mean[k], values.std[k]);
+        (values.source(k, c), 1.0 / (unit * std), -mean / std)
+    };
+    (0..c).map(channel).collect()
+}
+
 /// The picture a network was given, as it saw it: one `[H, W, C]` of [`to_tensor`]'s result back to 8 bits.
 ///
 /// # Shapes

@@ -281,7 +281,7 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// A relative path as a URL: everything but letters, digits and `-._~/` percent-encoded, so that no name
 /// becomes a scheme, a host or a query.
-fn url(path: &str) -> String {
+pub(crate) fn url(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.trim_start_matches('/').bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {

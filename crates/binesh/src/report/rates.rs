@@ -31,7 +31,7 @@ pub fn page(curve: &RateCurve) -> String {
          <h1>Learning rate</h1>\n<p>One step at each rate, from low to high, on a copy of the head. A good rate is where \
          the loss falls steadily, well before it turns.</p>\n<figure>{}</figure>\n<ul>\n{list}</ul>\n</main>\n</body>\n\
          </html>\n",
-        include_str!("training/page.css"),
+        include_str!("page.css"),
         chart.svg()
     )
 }

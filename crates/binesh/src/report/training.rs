@@ -5,7 +5,6 @@
 
 mod data;
 mod learning;
-mod markup;
 mod moved;
 mod page;
 mod quality;

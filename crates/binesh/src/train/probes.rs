@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::random::{Purpose, generator, permutation};
+use crate::linear::{folds, probe_accuracy};
+use crate::random::{Purpose, generator, permutation};
 
 /// What linear probes say of each block, and the choice that follows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,8 +32,6 @@ pub struct BlockProbe {
 /// Photos beyond this number are not probed: the choice does not need them.
 pub(crate) const MOST_PHOTOS: usize = 1000;
 const FOLDS: usize = 5;
-/// Ridge penalties tried, as shares of the mean squared length of a photo's features.
-const PENALTIES: [f64; 4] = [1e-4, 1e-3, 1e-2, 1e-1];
 
 impl Probes {
     /// Chooses from the accuracies of all blocks.
@@ -55,113 +54,8 @@ impl Probes {
 /// # Shapes
 /// x: `[N, D]`; labels: N classes
 pub(crate) fn accuracy(x: &[f32], labels: &[usize], classes: usize, seed: u64) -> f64 {
-    let (n, gram) = (labels.len(), gram(x, labels.len()));
-    let order = permutation(n, &mut generator(seed, Purpose::Probe, 0));
-    let mut fold = vec![0; n];
-    order.iter().enumerate().for_each(|(at, &photo)| fold[photo] = at % FOLDS);
-    let scale = (0..n).map(|i| gram[i * n + i]).sum::<f64>() / n as f64;
-    let right =
-        |penalty: f64| (0..FOLDS).map(|f| right(&gram, labels, classes, &fold, f, penalty * scale)).sum();
-    let best: usize = PENALTIES.iter().map(|&penalty| right(penalty)).max().unwrap_or(0);
-    best as f64 / n as f64
-}
-
-/// Inner products of all pairs of photos, each feature centred and scaled to unit variance.
-///
-/// # Shapes
-/// x: `[N, D]` -> `[N, N]`
-fn gram(x: &[f32], n: usize) -> Vec<f64> {
-    let d = x.len() / n;
-    let mut columns = vec![[0.0f64; 2]; d];
-    for row in x.chunks_exact(d) {
-        columns.iter_mut().zip(row).for_each(|(c, &v)| c[0] += f64::from(v) / n as f64);
-    }
-    for row in x.chunks_exact(d) {
-        columns.iter_mut().zip(row).for_each(|(c, &v)| c[1] += (f64::from(v) - c[0]).powi(2) / n as f64);
-    }
-    let standard = |(&[mean, variance], &v): (&[f64; 2], &f32)| {
-        if variance > 1e-12 { ((f64::from(v) - mean) / variance.sqrt()) as f32 } else { 0.0 }
-    };
-    let z: Vec<f32> = x.chunks_exact(d).flat_map(|row| columns.iter().zip(row).map(standard)).collect();
-    let mut gram = vec![0.0; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let (a, b) = (&z[i * d..(i + 1) * d], &z[j * d..(j + 1) * d]);
-            let product: f32 = a.chunks(64).zip(b.chunks(64)).map(|(a, b)| dot(a, b)).sum();
-            (gram[i * n + j], gram[j * n + i]) = (f64::from(product), f64::from(product));
-        }
-    }
-    gram
-}
-
-/// Eight sums side by side, which the compiler turns into one vector.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (a8, a_rest) = a.as_chunks::<8>();
-    let (b8, b_rest) = b.as_chunks::<8>();
-    for (a, b) in a8.iter().zip(b8) {
-        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
-}
-
-/// Photos of one fold whose class is found from the others: dual ridge regression, `(K + penalty) a = y`.
-fn right(
-    gram: &[f64],
-    labels: &[usize],
-    classes: usize,
-    fold: &[usize],
-    left_out: usize,
-    penalty: f64,
-) -> usize {
-    let n = labels.len();
-    let known: Vec<usize> = (0..n).filter(|&i| fold[i] != left_out).collect();
-    let m = known.len();
-    let mut system: Vec<f64> =
-        known.iter().flat_map(|&i| known.iter().map(move |&j| gram[i * n + j])).collect();
-    (0..m).for_each(|i| system[i * m + i] += penalty);
-    let share: Vec<f64> = (0..classes)
-        .map(|class| known.iter().filter(|&&i| labels[i] == class).count() as f64 / m as f64)
-        .collect();
-    cholesky(&mut system, m);
-    let weights: Vec<Vec<f64>> = (0..classes)
-        .map(|class| {
-            let target = |&i: &usize| f64::from(u8::from(labels[i] == class)) - share[class];
-            solve(&system, m, known.iter().map(target).collect())
-        })
-        .collect();
-    let guess = |i: usize| {
-        let score = |class: usize| {
-            let sum: f64 = known.iter().zip(&weights[class]).map(|(&j, w)| gram[i * n + j] * w).sum();
-            sum + share[class]
-        };
-        (0..classes).max_by(|&a, &b| score(a).total_cmp(&score(b)).then(b.cmp(&a)))
-    };
-    (0..n).filter(|&i| fold[i] == left_out && guess(i) == Some(labels[i])).count()
-}
-
-/// The lower triangle L of `A = L L^T`, in place. A is positive definite: a Gram matrix and a penalty.
-fn cholesky(a: &mut [f64], n: usize) {
-    for i in 0..n {
-        for j in 0..=i {
-            let (row_i, row_j) = (&a[i * n..i * n + j], &a[j * n..j * n + j]);
-            let sum = a[i * n + j] - row_i.iter().zip(row_j).map(|(x, y)| x * y).sum::<f64>();
-            a[i * n + j] = if i == j { sum.max(f64::MIN_POSITIVE).sqrt() } else { sum / a[j * n + j] };
-        }
-    }
-}
-
-/// x of `L L^T x = b`.
-fn solve(l: &[f64], n: usize, mut b: Vec<f64>) -> Vec<f64> {
-    for i in 0..n {
-        let sum: f64 = l[i * n..i * n + i].iter().zip(&b).map(|(l, x)| l * x).sum();
-        b[i] = (b[i] - sum) / l[i * n + i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|j| l[j * n + i] * b[j]).sum();
-        b[i] = (b[i] - sum) / l[i * n + i];
-    }
-    b
+    let order = permutation(labels.len(), &mut generator(seed, Purpose::Probe, 0));
+    probe_accuracy(x, labels, classes, &folds(&order, FOLDS), FOLDS)
 }
 
 #[cfg(test)]
@@ -172,15 +66,6 @@ mod tests {
     fn probe(accuracies: &[f64]) -> Probes {
         let block = |(i, &accuracy): (usize, &f64)| BlockProbe { block: format!("b{i}"), accuracy };
         Probes::choose(accuracies.iter().enumerate().map(block).collect(), 100)
-    }
-
-    #[test]
-    fn a_system_is_solved() {
-        // A = [[4, 2, 0.5], [2, 3, 1], [0.5, 1, 2]], x = [1, -2, 3]: A x by hand.
-        let mut a = vec![4.0, 2.0, 0.5, 2.0, 3.0, 1.0, 0.5, 1.0, 2.0];
-        cholesky(&mut a, 3);
-        let x = solve(&a, 3, vec![1.5, -1.0, 4.5]);
-        x.iter().zip([1.0, -2.0, 3.0]).for_each(|(x, e)| assert!((x - e).abs() < 1e-12, "{x} for {e}"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The pictures: counts, what was left out, what is there twice.
 
-use super::markup::{Section, counted, folded, name, percent, table};
 use super::{DataFacts, TrainingReport};
+use crate::report::markup::{Section, counted, folded, name, percent, table};
 use crate::report::units::thousands;
 
 /// Lines of files shown; the rest is in `metrics.json`.

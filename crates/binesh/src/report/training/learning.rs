@@ -1,7 +1,7 @@
 //! How it learned: the stages with their tables, the curves, and the probes that chose what to unfreeze.
 
-use super::markup::{Section, bar, counted, duration, name, percent, significant, table};
 use super::{Stage, StageLayer, TrainingReport};
+use crate::report::markup::{Section, bar, counted, duration, name, percent, significant, table};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::report::units::thousands;
 use crate::train::HistoryRow;

@@ -1,7 +1,7 @@
 //! What moved: how far weights and representations went from where they started, layer by layer.
 
-use super::markup::{Section, bar, name, percent, significant, table};
 use super::{MovedRun, TrainingReport};
+use crate::report::markup::{Section, bar, name, percent, significant, table};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::train::LayerMoved;
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::markup::{Section, name, percent};
 use super::{Evaluation, TrainingReport, data, learning, moved, quality, timing};
 use crate::render::contact_sheet::escape;
+use crate::report::markup::{Section, document, name, percent};
 use crate::report::units::thousands;
 
 /// Every part of the page, in order; what has nothing to say is not there.
@@ -23,33 +23,13 @@ const SECTIONS: [fn(&TrainingReport) -> Option<Section>; 11] = [
 ];
 
 pub(super) fn html(report: &TrainingReport) -> String {
-    let title = escape(&report.title);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}: training report</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
-        include_str!("page.css")
-    );
     let sections: Vec<Section> = SECTIONS.iter().filter_map(|section| section(report)).collect();
-    head(&mut page, report);
+    let mut top = String::new();
+    head(&mut top, report);
     if let Some(evaluation) = &report.evaluation {
-        hero(&mut page, report, evaluation);
+        hero(&mut top, report, evaluation);
     }
-    page += "<nav aria-label=\"Parts of the report\">";
-    for section in &sections {
-        let _ = write!(page, "<a href=\"#{}\">{}</a>", section.id, section.title);
-    }
-    page += "</nav>\n";
-    for Section { id, title, lead, html } in &sections {
-        let _ = writeln!(page, "<section id=\"{id}\">\n<h2>{title}</h2>");
-        if !lead.is_empty() {
-            let _ = writeln!(page, "<p class=\"soft\">{lead}</p>");
-        }
-        page += html;
-        page += "</section>\n";
-    }
-    page += "</main>\n</body>\n</html>\n";
-    page
+    document(&format!("{}: training report", report.title), &top, &sections)
 }
 
 fn head(page: &mut String, report: &TrainingReport) {

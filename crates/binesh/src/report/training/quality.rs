@@ -2,12 +2,9 @@
 
 use std::fmt::Write;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::markup::{Section, bar, counted, name, percent, table};
 use super::{Evaluation, MistakePicture, TrainingReport};
 use crate::render::contact_sheet::escape;
+use crate::report::markup::{Section, bar, counted, data_uri, name, percent, table};
 use crate::report::svg::{Axis, LineChart, Series};
 use crate::report::units::thousands;
 use crate::train::{ClassMetrics, Figure};
@@ -266,10 +263,4 @@ fn card(html: &mut String, report: &TrainingReport, mistake: &MistakePicture) {
         percent(mistake.confidence),
         name(&mistake.path)
     );
-}
-
-/// A picture inside the page.
-fn data_uri(bytes: &[u8]) -> String {
-    let kind = if bytes.starts_with(&[0xFF, 0xD8]) { "jpeg" } else { "png" };
-    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::markup::{Section, duration, figures, name, percent};
 use super::{Timing, TrainingReport};
 use crate::render::contact_sheet::escape;
+use crate::report::markup::{Section, duration, figures, name, percent};
 use crate::report::units::{size, thousands};
 
 /// Looks of the parts of the bar, one after another.

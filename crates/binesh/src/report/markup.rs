@@ -2,7 +2,48 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::image::Picture;
 use crate::render::contact_sheet::escape;
+use crate::render::encode_png;
+
+/// A page that stands alone, without scripts, fonts or anything from the network: its head, links to its parts, the parts.
+pub(super) fn document(title: &str, head: &str, sections: &[Section]) -> String {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{head}",
+        escape(title),
+        include_str!("page.css")
+    );
+    page += "<nav aria-label=\"Parts of the report\">";
+    for section in sections {
+        let _ = write!(page, "<a href=\"#{}\">{}</a>", section.id, section.title);
+    }
+    page += "</nav>\n";
+    for Section { id, title, lead, html } in sections {
+        let _ = writeln!(page, "<section id=\"{id}\">\n<h2>{title}</h2>");
+        if !lead.is_empty() {
+            let _ = writeln!(page, "<p class=\"soft\">{lead}</p>");
+        }
+        page += html;
+        page += "</section>\n";
+    }
+    page + "</main>\n</body>\n</html>\n"
+}
+
+/// The heading, and lines of facts under it, each a name and a value.
+pub(super) fn heading(title: &str, lines: &[&[(String, String)]]) -> String {
+    let mut out = format!("<header>\n<h1 dir=\"auto\">{}</h1>\n", escape(title));
+    for facts in lines.iter().filter(|facts| !facts.is_empty()) {
+        let fact = |(what, value): &(String, String)| format!("{} <b>{}</b>", name(what), name(value));
+        let facts: Vec<String> = facts.iter().map(fact).collect();
+        let _ = writeln!(out, "<p class=\"facts soft\">{}</p>", facts.join(" · "));
+    }
+    out + "</header>\n"
+}
 
 /// A part of the page.
 pub(super) struct Section {
@@ -14,6 +55,17 @@ pub(super) struct Section {
     pub lead: String,
     /// What follows the heading.
     pub html: String,
+}
+
+/// A picture inside the page.
+pub(super) fn inline_png(picture: &Picture) -> String {
+    data_uri(&encode_png(picture))
+}
+
+/// A PNG or JPEG inside the page.
+pub(super) fn data_uri(bytes: &[u8]) -> String {
+    let kind = if bytes.starts_with(&[0xFF, 0xD8]) { "jpeg" } else { "png" };
+    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
 }
 
 /// A name that the user gave, in its own writing direction.

@@ -1,4 +1,4 @@
-//! Random numbers of training: a stream for each purpose and position, so that nothing depends on what ran before or on
+//! Random numbers: a stream for each purpose and position, so that nothing depends on what ran before or on
 //! the number of threads. That is also what makes a resumed run equal to the bit.
 
 use rand::SeedableRng;
@@ -19,6 +19,14 @@ pub enum Purpose {
     Finder = 5,
     /// Folds of linear probes.
     Probe = 6,
+    /// The start and the transformations of a learned picture; the position is made of what it is of.
+    Filter = 7,
+    /// Random pictures that a learned one is held against.
+    Noise = 8,
+    /// Which photos are looked at where there are too many, and which are held out.
+    Depth = 9,
+    /// Signs and places of a sketch of many values.
+    Sketch = 10,
 }
 
 /// The stream of a purpose at a position, for a run's seed.
