@@ -34,7 +34,7 @@ fn bad_model_files() {
 #[test]
 fn bad_files_of_every_kind() {
     let sandbox = Sandbox::new();
-    for name in ["lambda.h5", "missing_weight.h5", "truncated.h5"] {
+    for name in ["lambda.h5", "missing_weight.h5", "truncated.h5", "onnx_operator.onnx"] {
         sandbox.copy(&root().join("testdata/bad").join(name), name);
     }
     sandbox.write("text.h5", b"Dear diary\n");
