@@ -22,6 +22,8 @@ import numpy as np
 import onnx
 import tf2onnx
 
+from onnx_strip import strip
+
 L = keras.layers
 
 
@@ -77,15 +79,6 @@ WHOLE = {
     "efficientnetb0": (A.EfficientNetB0, 64, (0, 255)),
     "xception": (A.Xception, 71, (-1, 1)),
 }
-
-
-def strip(path):
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    del model.graph.value_info[:]
-    onnx.save(model, path)
 
 
 def make(folder, model, pixels):

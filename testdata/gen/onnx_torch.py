@@ -24,6 +24,7 @@ import torchvision
 from torch import nn
 
 from kinks import margins, straighten
+from onnx_strip import strip
 
 warnings.filterwarnings("ignore")
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "golden"
@@ -219,20 +220,6 @@ def make(folder, model, shape, n=2, double=False, keep=False):
     versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "onnx": onnx.__version__}
     (folder / "io.json").write_text(json.dumps({"versions": versions, "noise": noise}, indent=1) + "\n")
     print(folder.name, about, f"noise {noise:.1e}", flush=True)
-
-
-def strip(path):
-    """Leaves out what the exporter says of itself and the code."""
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    del model.graph.value_info[:]
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for info in [*model.graph.input, *model.graph.output, *model.graph.initializer]:
-        del info.metadata_props[:]
-    onnx.save(model, path)
 
 
 def main():
