@@ -90,8 +90,9 @@ fn fits(bytes: u64) -> Result<(), FormatError> {
         return Ok(());
     }
     let text = format!("the network has {bytes} bytes, more than the {LARGEST} that an ONNX file may have");
-    Err(FormatError::unsupported(text)
-        .with_hint("ONNX keeps more in files beside the model (external data), which are not written; `.keras` has no such limit"))
+    let hint =
+        "weights in files beside the model (external data) are not written; `.keras` has no such limit";
+    Err(FormatError::unsupported(text).with_hint(hint))
 }
 
 /// Floats of the value's extents. Those that are free have names where their meaning is known.

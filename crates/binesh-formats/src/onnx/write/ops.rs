@@ -139,9 +139,7 @@ fn dense(cx: &mut Values<'_>, inputs: &[NodeId]) -> Result<Held, FormatError> {
     let kernel = cx.kernel(inputs[1], &[0, 1], None)?;
     let bias = inputs.get(2).map(|&bias| cx.kernel(bias, &[0], None)).transpose()?;
     if rank == 2 {
-        let operands = [Some(&x.name), Some(&kernel), bias.as_ref()];
-        let operands: Vec<&str> = operands.into_iter().flatten().map(String::as_str).collect();
-        return Ok(x.like(cx.emit("Gemm", &operands, vec![])));
+        return Ok(x.like(cx.weighted("Gemm", &x.name, &kernel, bias.as_deref(), vec![])));
     }
     let product = cx.emit("MatMul", &[&x.name, &kernel], vec![]);
     match bias {
@@ -181,19 +179,17 @@ fn layer_norm(cx: &mut Values<'_>, inputs: &[NodeId], norm: &LayerNorm) -> Resul
     let rank = cx.rank(inputs[0]);
     let x = cx.held_where(inputs[0], |axes| axes.last() == Some(&(rank - 1)), &plain(rank))?;
     let mut weights = inputs[1..].iter();
-    let gamma = match weights.next().filter(|_| norm.scale) {
-        Some(&gamma) => cx.kernel(gamma, &[0], None)?,
-        None => {
-            weights = inputs[1..].iter();
-            let channels = cx.graph.probes(inputs[0])[0].dims()[rank - 1];
-            cx.floats("gamma", &[channels], &vec![1.0; channels])
-        }
+    let mut weight = |cx: &mut Values<'_>, is_there: bool| {
+        let weight = if is_there { weights.next() } else { None };
+        weight.map(|&weight| cx.kernel(weight, &[0], None)).transpose()
     };
-    let beta = weights.next().filter(|_| norm.center).map(|&beta| cx.kernel(beta, &[0], None)).transpose()?;
-    let operands = [Some(&x.name), Some(&gamma), beta.as_ref()];
-    let operands: Vec<&str> = operands.into_iter().flatten().map(String::as_str).collect();
+    let (gamma, beta) = (weight(cx, norm.scale)?, weight(cx, norm.center)?);
+    let gamma = gamma.unwrap_or_else(|| {
+        let channels = cx.graph.probes(inputs[0])[0].dims()[rank - 1];
+        cx.floats("gamma", &[channels], &vec![1.0; channels])
+    });
     let attributes = vec![int("axis", -1), float("epsilon", norm.epsilon)];
-    Ok(x.like(cx.emit("LayerNormalization", &operands, attributes)))
+    Ok(x.like(cx.weighted("LayerNormalization", &x.name, &gamma, beta.as_deref(), attributes)))
 }
 
 /// Statistics are constants, so what is computed of them is too.

@@ -41,9 +41,7 @@ fn convolution(
     let mut attributes = attributes(window, &cx.graph.dims(inputs[0]));
     attributes.push(ints("dilations", &window.dilation.map(|n| n as i64)));
     attributes.push(int("group", groups as i64));
-    let operands = [Some(&x.name), Some(&kernel), bias.as_ref()];
-    let operands: Vec<&str> = operands.into_iter().flatten().map(String::as_str).collect();
-    Ok(x.like(cx.emit("Conv", &operands, attributes)))
+    Ok(x.like(cx.weighted("Conv", &x.name, &kernel, bias.as_deref(), attributes)))
 }
 
 /// What is computed of the input is longer than the output by what both paddings cut off; where it is shorter, the rest is
@@ -81,9 +79,7 @@ pub(super) fn conv2d_transpose(
         ints("pads", &pads),
         ints("output_padding", &more),
     ];
-    let operands = [Some(&x.name), Some(&kernel), bias.as_ref()];
-    let operands: Vec<&str> = operands.into_iter().flatten().map(String::as_str).collect();
-    Ok(x.like(cx.emit("ConvTranspose", &operands, attributes)))
+    Ok(x.like(cx.weighted("ConvTranspose", &x.name, &kernel, bias.as_deref(), attributes)))
 }
 
 pub(super) fn max_pool(cx: &mut Values<'_>, x: NodeId, pool: &MaxPool2d) -> Result<Held, FormatError> {

@@ -334,6 +334,19 @@ impl<'a> Values<'a> {
         name
     }
 
+    /// [`Values::emit`] of a value, a kernel and maybe a bias.
+    pub(super) fn weighted(
+        &mut self,
+        op: &str,
+        x: &str,
+        kernel: &str,
+        bias: Option<&str>,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
+        let operands: Vec<&str> = [Some(x), Some(kernel), bias].into_iter().flatten().collect();
+        self.emit(op, &operands, attributes)
+    }
+
     /// This name, or with a number behind it where it is taken.
     fn free(&mut self, name: &str) -> String {
         let numbered = (1..).map(|n| format!("{name}_{n}"));
