@@ -6,8 +6,10 @@
 mod activations;
 mod bad;
 mod bench;
+mod depth;
 mod evaluate;
 mod extract;
+mod filters;
 mod heatmap;
 mod help;
 mod json;
