@@ -95,7 +95,7 @@ pub(crate) struct ModelArgs {
 }
 
 /// What a model file may lack.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct WeightsArgs {
     /// Weights-only file (.h5) for a model file that holds the architecture alone
     #[arg(long, help_heading = "Model", value_name = "FILE", requires = "model")]
@@ -139,6 +139,11 @@ impl PictureModelArgs {
         let mut model = self.model.load(common)?;
         self.picture.apply(&mut model)?;
         Ok(model)
+    }
+
+    /// The model file as given; `None` for the built-in network.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.model.model.as_deref()
     }
 
     /// Whether the user says how pictures are resized.

@@ -4,8 +4,10 @@ mod activations;
 mod bench;
 mod completions;
 mod convert;
+mod depth;
 mod evaluate;
 mod extract;
+mod filters;
 mod heatmap;
 mod predict;
 mod run;
@@ -59,6 +61,8 @@ enum Verb {
     Predict(predict::Args),
     Activations(activations::Args),
     Heatmap(heatmap::Args),
+    Filters(Box<filters::Args>),
+    Depth(depth::Args),
     Run(run::Args),
     Train(Box<train::Args>),
     Evaluate(evaluate::Args),
@@ -84,6 +88,8 @@ impl Cli {
             Verb::Predict(args) => predict::run(args, &self.common),
             Verb::Activations(args) => activations::run(args, &self.common),
             Verb::Heatmap(args) => heatmap::run(args, &self.common),
+            Verb::Filters(args) => filters::run(args, &self.common),
+            Verb::Depth(args) => depth::run(args, &self.common),
             Verb::Run(args) => run::run(args, &self.common),
             Verb::Train(args) => train::run(args, &self.common),
             Verb::Evaluate(args) => evaluate::run(args, &self.common),
@@ -122,6 +128,11 @@ impl Failed {
         };
         rejected.map(failed).collect()
     }
+}
+
+/// A name as a part of a file's name.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
 }
 
 /// Damaged weights must not look like an answer.

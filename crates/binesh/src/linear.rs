@@ -4,7 +4,7 @@
 //! Features outnumber photos by far, so everything is computed from the inner products of photos (the dual form).
 
 use nalgebra::DMatrix;
-use nalgebra::linalg::{Cholesky, SymmetricEigen};
+use nalgebra::linalg::Cholesky;
 
 /// Ridge penalties tried, as shares of the mean squared length of the features of a photo, the mean taken off.
 pub(crate) const PENALTIES: [f64; 7] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
@@ -179,13 +179,13 @@ fn standardized(x: &[f32], n: usize) -> Vec<f32> {
 ///
 /// # Shapes
 /// covariance: `[C, C]`, symmetric
-pub(crate) fn effective_rank(covariance: DMatrix<f64>) -> f64 {
+pub(crate) fn effective_rank(covariance: &DMatrix<f64>) -> f64 {
     if covariance.iter().any(|v| !v.is_finite()) {
         return f64::NAN;
     }
     // Singular values of the centred data; rounding makes some of those that are zero negative.
     let values: Vec<f64> =
-        SymmetricEigen::new(covariance).eigenvalues.iter().map(|value| value.max(0.0).sqrt()).collect();
+        covariance.symmetric_eigenvalues().iter().map(|value| value.max(0.0).sqrt()).collect();
     let sum: f64 = values.iter().sum();
     if sum <= 0.0 { 0.0 } else { entropy(values.iter().map(|value| value / sum)).exp() }
 }

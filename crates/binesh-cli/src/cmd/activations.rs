@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::args::{Common, PictureModelArgs, open_picture};
-use crate::cmd::Outcome;
+use crate::cmd::{Outcome, plain};
 use crate::output::{self, Progress};
 
 /// Show what every channel of every layer makes of a picture
@@ -134,7 +134,7 @@ fn write_layer(args: &Args, number: usize, layer: &LayerActivation) -> Result<La
     let [h, w, c] = [dims[1], dims[2], dims[3]];
     let values = layer.values.data();
     let sparsity = sparsity(values, c);
-    let name: String = layer.name.chars().map(|ch| if ch.is_alphanumeric() { ch } else { '_' }).collect();
+    let name = plain(&layer.name);
     let mut files = Vec::new();
     let mut write = |file: String, picture: &Picture| -> Result<()> {
         write_png(&args.out.join(&file), picture)?;

@@ -69,6 +69,12 @@ fn every_verb_prints_what_is_documented() {
             "predict" => vec!["predict -m seq.h5 pix.png nope.png"],
             "heatmap" => vec!["heatmap -m seq.h5 pix.png nope.png --out maps --npy"],
             "activations" => vec!["activations -m seq.h5 pix.png --out layers"],
+            "filters" => {
+                vec![
+                    "filters -m seq.h5 --scaling unit --layer conv2 --channel 1 --steps 2 --size 12x12 --kernels --photos photos --photos nope.png --out filters",
+                ]
+            }
+            "depth" => vec!["depth -m seq.h5 --scaling unit photos nope.png --against seq.h5 --out depth"],
             "run" => vec!["run -m seq.h5 --input x.npy --output y.npz --grad-of dense2 --wrt conv1"],
             "train" => vec!["train photos --recipe features -m seq.h5 --head-epochs 2 --views 0 --out run"],
             "evaluate" => {

@@ -50,7 +50,7 @@ fn classes_are_found_as_scikit_learn_finds_them() {
 #[test]
 fn rank_cka_and_rank_correlation_are_numpys_and_scipys() {
     let covariance: Vec<f64> = golden("covariance").into_iter().map(f64::from).collect();
-    near("effective rank", effective_rank(DMatrix::from_row_slice(12, 12, &covariance)), "rank");
+    near("effective rank", effective_rank(&DMatrix::from_row_slice(12, 12, &covariance)), "rank");
     let (x, wide) = (golden("x"), golden("wide"));
     near("CKA", cka(&gram(&x, 40), &gram(&wide, 40)).unwrap(), "cka");
     near("CKA", linear_cka(&x, &wide, 40).unwrap(), "cka");
@@ -66,9 +66,9 @@ fn nothing_that_varies_is_nothing_to_be_found() {
     assert!(predicted.iter().all(|p| p.is_finite()));
     assert!(explained(&targets, &predicted, 6).unwrap() <= 0.0);
     assert_eq!(explained(&[2.0; 6], &[2.0; 6], 6), None);
-    assert_eq!(effective_rank(DMatrix::zeros(3, 3)), 0.0);
-    assert!((effective_rank(DMatrix::identity(4, 4)) - 4.0).abs() < 1e-9);
-    assert!(effective_rank(DMatrix::from_element(2, 2, f64::NAN)).is_nan());
+    assert_eq!(effective_rank(&DMatrix::zeros(3, 3)), 0.0);
+    assert!((effective_rank(&DMatrix::identity(4, 4)) - 4.0).abs() < 1e-9);
+    assert!(effective_rank(&DMatrix::from_element(2, 2, f64::NAN)).is_nan());
     assert_eq!(rank_correlation(&[1.0, 1.0], &[1.0, 2.0]), None);
     // One photo, more folds than photos.
     assert_eq!(held_out(&[1.0], &[5.0], &[0], 5).len(), 1);

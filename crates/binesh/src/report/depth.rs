@@ -10,6 +10,9 @@ use crate::view::depth::{Claim, Depth, LayerDepth, PICTURE_SIDE, SKETCH, Verdict
 
 /// Everything on the page.
 #[derive(Debug)]
+/// What a curve shows of a layer.
+type Figure = fn(&LayerDepth) -> Option<f64>;
+
 pub struct DepthPage<'a> {
     /// The model's name.
     pub title: String,
@@ -96,13 +99,7 @@ impl DepthPage<'_> {
         }
     }
 
-    fn chart(
-        &self,
-        label: &str,
-        curves: &[(&str, fn(&LayerDepth) -> Option<f64>)],
-        y: Axis,
-        text: &dyn Fn(f64) -> String,
-    ) -> String {
+    fn chart(&self, label: &str, curves: &[(&str, Figure)], y: Axis, text: &dyn Fn(f64) -> String) -> String {
         let layers = &self.depth.layers;
         let series = curves.iter().zip(["first", "second"]).map(|((name, of), class)| {
             let point = |(at, layer): (usize, &LayerDepth)| {

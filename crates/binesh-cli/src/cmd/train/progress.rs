@@ -34,7 +34,8 @@ impl Screen {
         Ok(Screen { bar: ProgressBar::hidden(), task: "", stop })
     }
 
-    fn go_on(&self) -> ControlFlow<()> {
+    /// Whether Ctrl-C was not pressed.
+    pub(crate) fn go_on(&self) -> ControlFlow<()> {
         if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 

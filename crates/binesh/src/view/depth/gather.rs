@@ -156,7 +156,7 @@ impl Gathered {
                 covariance.column_mut(k).fill(0.0);
             }
         }
-        effective_rank(covariance)
+        effective_rank(&covariance)
     }
 }
 
