@@ -10,9 +10,6 @@ use crate::view::depth::{Claim, Depth, LayerDepth, PICTURE_SIDE, SKETCH, Verdict
 
 /// Everything on the page.
 #[derive(Debug)]
-/// What a curve shows of a layer.
-type Figure = fn(&LayerDepth) -> Option<f64>;
-
 pub struct DepthPage<'a> {
     /// The model's name.
     pub title: String,
@@ -23,6 +20,9 @@ pub struct DepthPage<'a> {
     /// Another network's name, and CKA of each layer with its layer of the same name.
     pub against: Option<(String, Vec<Option<f64>>)>,
 }
+
+/// What a curve shows of a layer.
+type Figure = fn(&LayerDepth) -> Option<f64>;
 
 /// Pixels of a side of a small picture on the page.
 const THUMB: usize = 64;
