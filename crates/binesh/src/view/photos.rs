@@ -61,7 +61,7 @@ pub(crate) fn each(
         let shape = Shape::from([count, h, w, channels]);
         let mut session = match kept.take().filter(|(size, _)| *size == count) {
             Some((_, session)) => session,
-            None => model.session(&[shape.clone()], nodes, Grads::None)?,
+            None => model.session(std::slice::from_ref(&shape), nodes, Grads::None)?,
         };
         session.run(model.params(), &[View::new(&shape, &x)])?;
         take(Shown { first, count, x: &x, session: &session })?;

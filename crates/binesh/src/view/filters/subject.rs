@@ -34,7 +34,7 @@ impl<'m> Subject<'m> {
         let known = model.preprocessing().ok_or(Error::NotAPictureModel)?;
         let shape = Shape::from([pictures, h, w, known.preprocess.channels()]);
         let input = model.graph().inputs()[0];
-        let session = model.session(&[shape.clone()], nodes, Grads::Wrt(&[input]))?;
+        let session = model.session(std::slice::from_ref(&shape), nodes, Grads::Wrt(&[input]))?;
         let x = vec![0.0; shape.len()];
         Ok(Subject { model, session, dx: x.clone(), x, shape, input, nodes: nodes.to_vec() })
     }
