@@ -37,10 +37,10 @@ use crate::output::{self, Hinted, Progress};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  binesh filters --layer stages.2.0 --channel 3 --channel 7 --out filters
+  binesh filters -m vgg16.h5 --layer block3_conv1 --channel 3 --channel 7 --out filters
   binesh filters -m vgg16.h5 --layer block3_conv1 --recipe book --out filters
-  binesh filters --class lynx --objective stages.3.0:5@center --out filters
-  binesh filters --layer stages.1.0 --photos photos/ --out filters
+  binesh filters -m vgg16.h5 --class lynx --objective block4_conv1:5@center --out filters
+  binesh filters -m vgg16.h5 --layer block2_conv2 --photos photos/ --out filters
   binesh filters --kernels --out filters")]
 pub(crate) struct Args {
     #[command(flatten)]

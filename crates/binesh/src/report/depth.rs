@@ -21,7 +21,7 @@ pub struct DepthPage<'a> {
     pub against: Option<(String, Vec<Option<f64>>)>,
 }
 
-/// What a curve shows of a layer.
+/// A figure of a layer, where it has one.
 type Figure = fn(&LayerDepth) -> Option<f64>;
 
 /// Pixels of a side of a small picture on the page.
@@ -53,7 +53,6 @@ impl DepthPage<'_> {
     }
 
     fn curves(&self) -> Section {
-        type Figure = fn(&LayerDepth) -> Option<f64>;
         let share = |label: &str, of: Figure| self.chart(label, &[("", of)], Axis::Share(0.0, 1.0), &percent);
         let mut charts = vec![
             share("zeros, where a rectifier ends the layer", |l| l.rectified.then_some(l.zeros_share)),
@@ -70,7 +69,13 @@ impl DepthPage<'_> {
             Axis::Share(0.0, 1.0),
             &percent,
         ));
-        charts.push(share("CKA with the layer before", |l| l.cka_before));
+        let alike: Figure = |l| l.cka_before;
+        charts.push(self.chart(
+            "CKA with the layer before",
+            &[("", alike)],
+            Axis::Linear(0.0, 1.0),
+            &significant,
+        ));
         let figures: Vec<String> = charts.iter().map(|chart| format!("<figure>{chart}</figure>\n")).collect();
         let mut lead = format!(
             "From the first layer on the left to the last on the right. Picture left: how much of the variance of the photo \
